@@ -1,0 +1,326 @@
+"""Settings: one typed object, from a YAML file, `NOCTIS_*` variables over it, and command-line options over both.
+
+Takes the path of a file (or finds one) and a mapping of options. Promises that what it returns is valid as a whole.
+Refuses unknown keys and bad values with a `ConfigError` that names the place (file and line, variable or option) and
+what was expected; it never starts with half a configuration.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from noctis.errors import ConfigError
+from noctis.home import Home
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+AETitle = Annotated[
+    str,
+    Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e])?$"),
+]
+Seconds = Annotated[float, Field(gt=0)]
+Bytes = Annotated[int, Field(ge=0)]
+
+ENV_PREFIX = "NOCTIS_"
+ENV_CONFIG = "NOCTIS_CONFIG"  # the configuration file itself
+SYSTEM_CONFIG = Path("/etc/noctis/noctis.yaml")
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(Section):
+    """The default listener, and what all listeners share."""
+
+    ae_title: AETitle = "NOCTIS_SERVER"
+    port: Port = 11112
+    bind: str = "0.0.0.0"  # an IPv4 or IPv6 address
+    advertised_host: str | None = None  # what onboarding cards say; None: this machine's name
+
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        import ipaddress
+
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            raise ValueError("an IPv4 or IPv6 address such as 0.0.0.0, 127.0.0.1 or ::") from None
+
+
+class FacilitySettings(Section):
+    """How AE titles and ports are generated."""
+
+    first_port: Port = 11113
+    last_port: Port = 15112
+    reserved_ports: tuple[Port, ...] = ()  # never given to a facility: other programs on this machine use them
+
+
+class ListenerSettings(Section):
+    """One listener."""
+
+    on_demand: bool = False  # fork at the first connection, retire when idle
+    idle_seconds: Seconds = 60.0  # on demand: how long without an association before it retires
+    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
+    backlog: Annotated[int, Field(ge=1, le=65535)] = 128
+    max_associations: Annotated[int, Field(ge=1)] = 200
+    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131072
+    association_request_seconds: Seconds = 30.0  # ARTIM, PS3.8 §9.1.4
+    pdu_seconds: Seconds = 60.0  # from the first byte of one PDU to its last
+    idle_association_seconds: Seconds = 300.0  # between two PDUs
+
+
+class StorageSettings(Section):
+    """Spool, archive and quarantine."""
+
+    media: Path | None = None  # the archive folder; None: <home>/media/dicom_files
+    layout: Literal["tree", "flat"] = "tree"
+    durability: Literal["strict", "fast"] = "strict"
+    conflict: Literal["keep", "replace"] = "keep"
+    reserve_bytes: Bytes = 1 << 30  # free space that is never used up: below it C-STORE answers A700
+    quarantine_max_instances: Annotated[int, Field(ge=0)] = 10_000  # a facility
+
+
+class ArchiverSettings(Section):
+    """From the spool into the archive and the index."""
+
+    scan_seconds: Seconds = 2.0  # how often the spool is scanned for what no hint told of
+    batch_instances: Annotated[int, Field(ge=1, le=10_000)] = 500  # one transaction at the most
+    study_quiet_seconds: Annotated[float, Field(ge=0)] = 60.0  # a study is complete when quiet for so long
+
+
+class DatabaseSettings(Section):
+    url: str | None = None  # any SQLAlchemy URL; None: SQLite at <home>/noctis.db
+    connect_seconds: Seconds = 5.0
+    migrate: bool = True  # `supervise` upgrades the schema by itself at start
+
+
+class SupervisorSettings(Section):
+    watch_seconds: Annotated[float, Field(ge=0.05, le=10)] = 0.25  # how often the facilities table is looked at
+    backoff_max_seconds: Seconds = 60.0
+    crash_limit: Annotated[int, Field(ge=1)] = 5  # crashes a minute before a listener is throttled
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"  # auto: console on a terminal, JSON otherwise
+    file: bool = False  # also to <home>/logs/noctis.log, re-opened when logrotate has moved it
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Made by `load_settings`, never directly."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, env_ignore_empty=True
+    )
+
+    home: Path = Path("data")
+    server: ServerSettings = ServerSettings()
+    facilities: FacilitySettings = FacilitySettings()
+    listeners: ListenerSettings = ListenerSettings()
+    storage: StorageSettings = StorageSettings()
+    archiver: ArchiverSettings = ArchiverSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    supervisor: SupervisorSettings = SupervisorSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @property
+    def paths(self) -> Home:
+        root = self.home.expanduser().absolute()
+        media = self.storage.media
+        return Home(root=root, media=root / "media" / "dicom_files" if media is None else media.expanduser().absolute())
+
+    @property
+    def database_url(self) -> str:
+        return self.database.url or f"sqlite:///{self.paths.sqlite}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        assert isinstance(init_settings, InitSettingsSource)
+        passed = init_settings.init_kwargs
+        return (
+            InitSettingsSource(settings_cls, init_kwargs=passed.get("options", {})),
+            env_settings,
+            InitSettingsSource(settings_cls, init_kwargs=passed.get("file", {})),
+        )
+
+
+def find_config(explicit: str | os.PathLike[str] | None) -> Path | None:
+    """The configuration file: the one named, else `NOCTIS_CONFIG`, `<home>/noctis.yaml`, /etc/noctis/noctis.yaml.
+
+    Raises
+    ------
+    ConfigError
+        The file that was named does not exist.
+    """
+    named = explicit or os.environ.get(ENV_CONFIG)
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"no configuration file at {path}", fix="name an existing file with --config")
+        return path
+    for path in (Path(os.environ.get("NOCTIS_HOME") or "data") / "noctis.yaml", SYSTEM_CONFIG):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_settings(config: str | os.PathLike[str] | None = None, options: Mapping[str, Any] | None = None) -> Settings:
+    """Read, merge and validate all settings.
+
+    Parameters
+    ----------
+    config
+        The YAML file; None looks in the usual places and may find none.
+    options
+        Nested like the file, from the command line; `None` values count as not given.
+
+    Raises
+    ------
+    ConfigError
+        Something is wrong; nothing may start.
+    """
+    path = find_config(config)
+    options = _without_none(options or {})
+    document, lines = _read_yaml(path) if path else ({}, {})
+    _refuse_unknown_variables()
+    try:
+        return Settings(options=options, file=document)  # type: ignore[call-arg]
+    except ValidationError as error:
+        places = [_explain(problem, path, lines, options) for problem in error.errors()]
+        raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(dict.fromkeys(places))) from None
+    except Exception as error:
+        raise ConfigError(f"the configuration is not valid: {error}") from error
+
+
+def home_is_explicit(settings: Settings) -> bool:
+    """Whether the home was named by somebody, so that a command may create it without being asked."""
+    return "home" in settings.model_fields_set
+
+
+def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: _without_none(value) if isinstance(value, Mapping) else value for key, value in options.items()}
+    return {key: value for key, value in kept.items() if value is not None and value != {}}
+
+
+def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
+    """The document and, for every key path in it, the line it stands on."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(f"cannot read {path}: {reason}", fix="check the file's owner and mode") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ConfigError(f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
+    if document is None:
+        return {}, {}
+    if not isinstance(document, dict):
+        raise ConfigError(f"{path}:1: expected settings such as 'server:', found {type(document).__name__}")
+    lines: dict[tuple[str, ...], int] = {}
+
+    def walk(node: yaml.Node, at: tuple[str, ...]) -> None:
+        if not isinstance(node, yaml.MappingNode):
+            return
+        for key, value in node.value:
+            place = (*at, str(key.value))
+            if place in lines:
+                raise ConfigError(f"{path}:{key.start_mark.line + 1}: {'.'.join(place)} is given twice")
+            lines[place] = key.start_mark.line + 1
+            walk(value, place)
+
+    if node is not None:
+        walk(node, ())
+    # A section whose every line is commented out reads as null: that is "all defaults", not an error.
+    return {key: value for key, value in document.items() if value is not None}, lines
+
+
+def _explain(problem: Any, path: Path | None, lines: Mapping[tuple[str, ...], int], options: Mapping[str, Any]) -> str:
+    """One pydantic error as `place: setting: what was expected`."""
+    location = tuple(str(part) for part in problem["loc"])
+    setting = ".".join(location)
+    if _contains(options, location):
+        place = "command line"
+    elif variable := next((name for name in _variables(location) if name in os.environ), None):
+        place = f"variable {variable}"
+    else:
+        line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
+        place = f"{path}:{line}" if line else str(path)
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], _keys(location[:-1]), n=1, cutoff=0.5)
+        known = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(_keys(location[:-1]))}"
+        return f"{place}: {setting}: unknown setting; {known}"
+    expected = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{place}: {setting}: expected {_expected(expected)}, found {problem['input']!r}"
+
+
+def _expected(message: str) -> str:
+    for prefix in ("Input should be a valid ", "Input should be "):
+        if message.startswith(prefix):
+            return message.removeprefix(prefix).split(", unable to")[0]
+    if message.startswith("String should "):
+        return "text that should " + message.removeprefix("String should ")
+    return message
+
+
+def _contains(options: Mapping[str, Any], location: tuple[str, ...]) -> bool:
+    node: Any = options
+    for part in location:
+        if not isinstance(node, Mapping) or part not in node:
+            return False
+        node = node[part]
+    return True
+
+
+def _variables(location: tuple[str, ...]) -> list[str]:
+    return [ENV_PREFIX + "__".join(location[:n]).upper() for n in range(len(location), 0, -1)]
+
+
+def _keys(location: tuple[str, ...]) -> list[str]:
+    model: type[BaseModel] = Settings
+    for part in location:
+        field = model.model_fields.get(part)
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return []
+        model = field.annotation
+    return list(model.model_fields)
+
+
+def known_variables() -> list[str]:
+    """Every NOCTIS_* variable that means something."""
+    names = [ENV_CONFIG]
+    for section in _keys(()):
+        names.append(ENV_PREFIX + section.upper())
+        names += [f"{ENV_PREFIX}{section}__{key}".upper() for key in _keys((section,))]
+    return names
+
+
+def _refuse_unknown_variables() -> None:
+    known = known_variables()
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"variable {name}: unknown setting{hint}", fix=f"unset {name}")

@@ -1,0 +1,1 @@
+"""The index: models, engine and migrations. Nothing that receives imports this package."""

@@ -1,0 +1,99 @@
+"""Engines and transactions. Takes `Settings`; promises that a connection is set up the way the index needs it.
+
+SQLite runs in WAL with synchronous=FULL and takes its write lock when a transaction begins (BEGIN IMMEDIATE), so that
+a read followed by a write never meets SQLITE_BUSY in the middle. PostgreSQL goes through psycopg 3.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from noctis.config import Settings
+from noctis.errors import ConfigError, DatabaseError
+
+SQLITE_BUSY_SECONDS = 30
+REGISTRY_LOCK = 0x6E6F_6374  # pg_advisory_xact_lock key: "noct"
+
+
+def make_engine(settings: Settings, *, pooled: bool = True) -> Engine:
+    """An engine for `settings.database_url`. Opens no connection yet.
+
+    Raises
+    ------
+    ConfigError
+        The URL cannot be read, or its driver is not installed.
+    """
+    try:
+        url = make_url(settings.database_url)
+        if url.get_backend_name() == "postgresql" and url.drivername in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")
+        connect: dict[str, Any] = {}
+        if url.get_backend_name() == "sqlite":
+            connect = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
+        elif url.get_backend_name() == "postgresql":
+            connect = {"connect_timeout": max(1, round(settings.database.connect_seconds))}
+        options: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
+        engine = create_engine(url, connect_args=connect, pool_pre_ping=pooled, **options)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(
+            f"database.url cannot be used: {error}",
+            fix="postgresql://user:password@host/name (with the extra 'postgres'), or leave it out for SQLite",
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "wal_autocheckpoint=2000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_immediate(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads: it never waits for a writer (SQLite's WAL)."""
+    with reachable(engine), engine.connect().execution_options(read_only=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def reachable(engine: Engine) -> Iterator[None]:
+    """Turn a driver's "cannot connect" into what an operator reads.
+
+    Raises
+    ------
+    DatabaseError
+        In place of `OperationalError` and its like.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise as_database_error(engine, error) from error
+
+
+def as_database_error(engine: Engine, error: DBAPIError) -> DatabaseError:
+    where = engine.url.render_as_string(hide_password=True)
+    reason = " ".join(str(error.orig).split())
+    if "no such table" in reason or "UndefinedTable" in type(error.orig).__name__:
+        return DatabaseError(f"the database {where} has no tables yet", fix="noctis db upgrade")
+    if isinstance(error, OperationalError):
+        return DatabaseError(f"the database {where} cannot be used: {reason}", fix="noctis check")
+    return DatabaseError(f"the database {where} refused: {reason}")
+
+
+def lock_registry(connection: Connection) -> None:
+    """Serialise changes to facilities and devices until this transaction ends (SQLite has done so at BEGIN)."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": REGISTRY_LOCK})

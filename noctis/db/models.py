@@ -1,0 +1,285 @@
+"""The tables (DESIGN.md, "Index"). Plain SQL may insert facilities and devices: every other column has a default in
+the schema. Times are UTC. Patients' attributes are Unicode, decoded by their Specific Character Set.
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    func,
+    text,
+    true,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware datetime in UTC; what is stored in SQLite carries no zone and means UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+# SQLite gives rowids to INTEGER keys only; PostgreSQL's instance table outgrows 32 bits.
+Key = BigInteger().with_variant(Integer, "sqlite")
+
+
+class StudyStatus(StrEnum):
+    """Where a study is."""
+
+    RECEIVING = "receiving"  # something arrived within study_quiet_seconds
+    COMPLETE = "complete"  # quiet since then; a late instance re-opens it
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Facility(Base):
+    """A hospital or clinic that sends to us. A removed one keeps its row: its slug, AE title and port stay taken."""
+
+    __tablename__ = "facility"
+    __table_args__ = (
+        CheckConstraint("length(trim(name)) > 0", name="name_not_empty"),
+        CheckConstraint("length(ae_title) BETWEEN 1 AND 16", name="ae_title_length"),
+        CheckConstraint("port BETWEEN 1 AND 65535", name="port_range"),
+        CheckConstraint("workers BETWEEN 1 AND 64", name="workers_range"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    slug: Mapped[str] = mapped_column(String(64), unique=True)
+    ae_title: Mapped[str] = mapped_column(String(16), unique=True)
+    port: Mapped[int] = mapped_column(Integer, unique=True)
+    enabled: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
+    workers: Mapped[int] = mapped_column(Integer, default=1, server_default=text("1"))
+    conflict: Mapped[str | None] = mapped_column(String(16))  # keep | replace; NULL: the configured default
+    quarantine_max_instances: Mapped[int | None] = mapped_column(Integer)  # NULL: the configured default
+    address: Mapped[str | None] = mapped_column(Text)
+    phone: Mapped[str | None] = mapped_column(String(64))
+    email: Mapped[str | None] = mapped_column(String(254))
+    licence_number: Mapped[str | None] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    devices: Mapped[list["Device"]] = relationship(
+        back_populates="facility", cascade="all, delete-orphan", passive_deletes=True, order_by="Device.ae_title"
+    )
+
+
+class Device(Base):
+    """One sender inside a facility, known by its calling AE title and optionally its network (CIDR)."""
+
+    __tablename__ = "device"
+    __table_args__ = (
+        UniqueConstraint("facility_id", "ae_title", "network"),
+        CheckConstraint("length(ae_title) BETWEEN 1 AND 16", name="ae_title_length"),
+        Index(None, "ae_title"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))
+    ae_title: Mapped[str] = mapped_column(String(16))
+    network: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))  # "": from anywhere
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+    facility: Mapped[Facility] = relationship(back_populates="devices")
+
+
+class UsedPort(Base):
+    """Every port a facility ever had: a scanner still pointed at it must not land in a stranger's archive."""
+
+    __tablename__ = "used_port"
+
+    port: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    slug: Mapped[str] = mapped_column(String(64))
+    since: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+
+
+class Study(Base):
+    """A study of one facility, with its patient's attributes as its first instance gave them."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        UniqueConstraint("facility_id", "study_instance_uid"),
+        Index(None, "facility_id", "patient_id"),
+        Index(None, "accession_number"),
+        Index(None, "study_date"),
+        Index(None, "status", "last_received"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
+    study_instance_uid: Mapped[str] = mapped_column(Text)
+    patient_id: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    patient_name: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    patient_birth_date: Mapped[str] = mapped_column(Text, server_default=text("''"))  # DA as sent: YYYYMMDD
+    patient_sex: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    issuer_of_patient_id: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    accession_number: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    study_date: Mapped[str] = mapped_column(Text, server_default=text("''"))  # DA as sent
+    study_time: Mapped[str] = mapped_column(Text, server_default=text("''"))  # TM as sent
+    study_id: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    study_description: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    referring_physician_name: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    modalities: Mapped[str] = mapped_column(Text, server_default=text("''"))  # sorted, backslash between: CT\SR
+    series: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # count
+    instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # count
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))  # of all files, meta included
+    status: Mapped[str] = mapped_column(String(16), server_default=StudyStatus.RECEIVING)
+    first_received: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_received: Mapped[datetime] = mapped_column(UtcDateTime)
+    completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when it last became complete
+    late_instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # came after complete
+
+
+class Series(Base):
+    __tablename__ = "series"
+    __table_args__ = (UniqueConstraint("study_id", "series_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"))
+    series_instance_uid: Mapped[str] = mapped_column(Text)
+    modality: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    series_number: Mapped[str] = mapped_column(Text, server_default=text("''"))  # IS as sent
+    series_date: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    series_description: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    body_part_examined: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    manufacturer: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    station_name: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # count
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class Instance(Base):
+    """One SOP instance, where its file lies and how it came."""
+
+    __tablename__ = "instance"
+    __table_args__ = (UniqueConstraint("facility_id", "sop_instance_uid"), Index(None, "series_id"))
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id", ondelete="CASCADE"))
+    sop_instance_uid: Mapped[str] = mapped_column(Text)
+    sop_class_uid: Mapped[str] = mapped_column(Text)
+    transfer_syntax_uid: Mapped[str] = mapped_column(Text)
+    instance_number: Mapped[str] = mapped_column(Text, server_default=text("''"))  # IS as sent
+    frames: Mapped[str] = mapped_column(Text, server_default=text("''"))  # Number of Frames, IS as sent
+    rows: Mapped[int | None] = mapped_column(Integer)
+    columns: Mapped[int | None] = mapped_column(Integer)
+    path: Mapped[str] = mapped_column(Text)  # below the archive folder
+    bytes: Mapped[int] = mapped_column(BigInteger)  # of the file, meta included
+    sha256: Mapped[str] = mapped_column(String(64))  # of the data set, as it came over the wire
+    flags: Mapped[str] = mapped_column(Text, server_default=text("''"))  # what was odd, space between: charset vr uid
+    calling_ae_title: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    called_ae_title: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    peer_address: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Quarantined(Base):
+    """One instance that could not be filed. The .json beside the file is the truth; this row is its index."""
+
+    __tablename__ = "quarantined"
+    __table_args__ = (UniqueConstraint("facility_id", "name"), Index(None, "received_at"))
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
+    name: Mapped[str] = mapped_column(Text)  # of the file in quarantine/<facility>/
+    reason: Mapped[str] = mapped_column(String(32))  # repository.quarantine.Reason
+    detail: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    sop_instance_uid: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    study_instance_uid: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    sop_class_uid: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    calling_ae_title: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    called_ae_title: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    peer_address: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class Refusal(Base):
+    """A caller that was turned away. Repeats are counted, not piled up."""
+
+    __tablename__ = "refusal"
+    __table_args__ = (UniqueConstraint("port", "called", "calling", "address", "reason"), Index(None, "last_seen"))
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    port: Mapped[int] = mapped_column(Integer)
+    called: Mapped[str] = mapped_column(Text)
+    calling: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text)  # plain words
+    fix: Mapped[str] = mapped_column(Text, server_default=text("''"))  # the command that would let it in
+    count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    first_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AssociationRecord(Base):
+    """Who came, when, how many instances, and how it ended."""
+
+    __tablename__ = "association"
+    __table_args__ = (Index(None, "facility_id", "ended_at"), Index(None, "ended_at"))
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    association_id: Mapped[str] = mapped_column(String(32), unique=True)  # as in the logs
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
+    port: Mapped[int] = mapped_column(Integer)
+    called: Mapped[str] = mapped_column(Text)
+    calling: Mapped[str] = mapped_column(Text)
+    address: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    outcome: Mapped[str] = mapped_column(String(16))  # listener.association.Outcome
+    instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # C-STOREs not answered with success
+    echoes: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+class Event(Base):
+    """What an operator did, or what the system did of its own that an operator must know."""
+
+    __tablename__ = "event"
+    __table_args__ = (Index(None, "at"), Index(None, "facility_id", "at"))
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+    actor: Mapped[str] = mapped_column(Text)  # the user's name, or the process
+    action: Mapped[str] = mapped_column(String(64))  # facility.added, study.late, quarantine.released …
+    facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id"))
+    subject: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    detail: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))

@@ -1,0 +1,1 @@
+"""Facilities: their registry, names, ports, the snapshot that listeners read, and recognition."""

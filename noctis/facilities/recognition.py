@@ -1,0 +1,161 @@
+"""Recognition: which facility a caller is. One pure function decides, on every port (DESIGN.md, "Recognition").
+
+Titles are compared case-sensitively; leading and trailing spaces (and the NULs some devices pad with) do not count.
+Nothing here reads a file or a database, and nothing a caller says can make two facilities one.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from noctis.facilities.snapshot import Facility, Snapshot
+
+
+class Reject(Enum):
+    """(result, source, reason) of an A-ASSOCIATE-RJ, PS3.8 §9.3.4."""
+
+    NO_REASON = (1, 1, 1)
+    CALLING_NOT_RECOGNISED = (1, 1, 3)
+    CALLED_NOT_RECOGNISED = (1, 1, 7)
+    TEMPORARY_CONGESTION = (2, 3, 1)
+    LOCAL_LIMIT_EXCEEDED = (2, 3, 2)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a caller is turned away, in plain words, and the command that would let it in."""
+
+    reason: str
+    fix: str
+    reject: Reject
+
+
+def strip_title(title: str) -> str:
+    """An AE title as it is compared."""
+    return title.strip(" \0")
+
+
+def recognise(
+    snapshot: Snapshot, server_title: str, port: int, called: str, calling: str, address: str, default_port: int
+) -> Facility | Refusal:
+    """Which facility this caller is, or why it is none.
+
+    Parameters
+    ----------
+    snapshot
+        The facilities as they are now.
+    server_title
+        The server's own AE title, called on the default port.
+    port
+        The port the caller reached.
+    called, calling
+        The AE titles of the A-ASSOCIATE-RQ.
+    address
+        The peer's IPv4 or IPv6 address, as text.
+    default_port
+        The shared port.
+    """
+    called, calling = strip_title(called), strip_title(calling)
+    if port == default_port:
+        return _on_default_port(snapshot, server_title, called, calling, address)
+    facility = snapshot.by_port.get(port)
+    if facility is None:
+        return Refusal(f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED)
+    if not facility.enabled:
+        return _disabled(facility)
+    if facility.ae_title in (called, calling):
+        return facility
+    return _as_device_of(facility, snapshot, server_title, called, calling, address)
+
+
+def _as_device_of(
+    facility: Facility, snapshot: Snapshot, server_title: str, called: str, calling: str, address: str
+) -> Facility | Refusal:
+    devices = [device for device in facility.devices if device.ae_title == calling]
+    if any(device.admits(address) for device in devices):
+        return facility
+    add = f"noctis device add {facility.slug} {_quoted(calling)}"
+    if devices:
+        networks = ", ".join(device.network for device in devices)
+        return Refusal(
+            f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {networks}",
+            f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
+            Reject.CALLING_NOT_RECOGNISED,
+        )
+    owner = snapshot.by_ae_title.get(called)
+    if owner is not None:
+        return Refusal(
+            f"called {called!r}, which is '{owner.name}' on port {owner.port}; "
+            f"this is the port {facility.port} of '{facility.name}'",
+            f"point the sender at port {owner.port}, or: {add}",
+            Reject.CALLED_NOT_RECOGNISED,
+        )
+    if called == server_title:
+        return Refusal(
+            f"{calling!r} is not a device of '{facility.name}', whose port this is", add, Reject.CALLING_NOT_RECOGNISED
+        )
+    return Refusal(
+        f"No facility found for AE title: neither the called {called!r} nor the calling {calling!r} is "
+        f"{facility.ae_title!r} or a device of '{facility.name}', whose port this is",
+        f"set the called AE title to {facility.ae_title} at the sender, or: {add}",
+        Reject.CALLED_NOT_RECOGNISED,
+    )
+
+
+def _on_default_port(
+    snapshot: Snapshot, server_title: str, called: str, calling: str, address: str
+) -> Facility | Refusal:
+    facility = snapshot.by_ae_title.get(called)
+    if facility is not None:
+        return facility if facility.enabled else _disabled(facility)
+    if called != server_title:
+        return Refusal(
+            f"No facility found for AE title: the called {called!r} is neither {server_title!r} nor a facility's",
+            f"set the called AE title to {server_title} or to the facility's own at the sender (noctis facility list)",
+            Reject.CALLED_NOT_RECOGNISED,
+        )
+    facility = snapshot.by_ae_title.get(calling)
+    if facility is not None:
+        return facility if facility.enabled else _disabled(facility)
+    known = snapshot.by_device.get(calling, ())
+    if not known:
+        return Refusal(
+            f"No facility found for AE title: the calling {calling!r} is no facility's and no device's",
+            f"noctis device add FACILITY {_quoted(calling)}   (FACILITY: one of noctis facility list)",
+            Reject.CALLING_NOT_RECOGNISED,
+        )
+    admitted = {facility.slug: facility for facility, device in known if device.admits(address)}
+    if not admitted:
+        facility, device = known[0]
+        return Refusal(
+            f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {device.network}",
+            f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
+            Reject.CALLING_NOT_RECOGNISED,
+        )
+    if len(admitted) > 1:
+        owners = ", ".join(f"'{facility.name}'" for facility in admitted.values())
+        return Refusal(
+            f"{calling!r} at {address} is a device of several facilities: {owners}",
+            "point the sender at its facility's own port, or give each device its network: "
+            f"noctis device add FACILITY {_quoted(f'{calling}@{_host_network(address)}')}",
+            Reject.CALLING_NOT_RECOGNISED,
+        )
+    facility = next(iter(admitted.values()))
+    return facility if facility.enabled else _disabled(facility)
+
+
+def _disabled(facility: Facility) -> Refusal:
+    return Refusal(
+        f"the facility '{facility.name}' is disabled",
+        f"noctis facility enable {facility.slug}",
+        Reject.CALLED_NOT_RECOGNISED,
+    )
+
+
+def _quoted(word: str) -> str:
+    import shlex
+
+    return shlex.quote(word)
+
+
+def _host_network(address: str) -> str:
+    return f"{address}/{128 if ':' in address else 32}"

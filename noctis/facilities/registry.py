@@ -1,0 +1,412 @@
+"""The registry: facilities and devices in the database. Every change is one transaction that also writes its event.
+
+Takes names, titles and ports as an operator types them. Promises that what it returns is committed, that AE titles
+are unique among facilities and devices, and that no port, slug or AE title of one facility ever becomes another's.
+Refuses with a message that says who has the name, title or port already.
+"""
+
+import difflib
+import ipaddress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, func, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from noctis.config import Settings
+from noctis.db import models
+from noctis.db.engine import lock_registry, reachable
+from noctis.errors import ConflictError, NotFoundError, UsageError
+from noctis.facilities import naming, ports
+from noctis.facilities import snapshot as snapshots
+from noctis.facilities.recognition import strip_title
+
+CONTACT_FIELDS = ("address", "phone", "email", "licence_number")
+CONFLICT_POLICIES = ("keep", "replace")
+WORKERS_MAX = 64
+
+
+@dataclass(frozen=True)
+class DeviceRecord:
+    ae_title: str
+    network: str  # CIDR; "": from anywhere
+
+    def __str__(self) -> str:
+        return f"{self.ae_title}@{self.network}" if self.network else self.ae_title
+
+
+@dataclass(frozen=True)
+class FacilityRecord:
+    """One facility as it is stored."""
+
+    id: int
+    name: str
+    slug: str
+    ae_title: str
+    port: int
+    enabled: bool
+    workers: int
+    conflict: str | None
+    quarantine_max_instances: int | None
+    address: str | None
+    phone: str | None
+    email: str | None
+    licence_number: str | None
+    created_at: datetime
+    removed_at: datetime | None
+    devices: tuple[DeviceRecord, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        document = asdict(self)
+        document["created_at"] = self.created_at.isoformat()
+        document["removed_at"] = self.removed_at.isoformat() if self.removed_at else None
+        return document
+
+
+def parse_device(text: str) -> DeviceRecord:
+    """`AET` or `AET@CIDR` as a device.
+
+    Raises
+    ------
+    UsageError
+        The title or the network is malformed.
+    """
+    title, at, network = text.partition("@")
+    title = naming.check_ae_title(title)
+    if not at:
+        return DeviceRecord(title, "")
+    try:
+        return DeviceRecord(title, str(ipaddress.ip_network(network.strip(), strict=False)))
+    except ValueError as error:
+        raise UsageError(f"the network of {text!r} is not valid: {error}", fix="for example CT1@10.2.3.0/24") from error
+
+
+class Registry:
+    """Facilities and devices; one object for the CLI, the watcher and the web."""
+
+    def __init__(self, engine: Engine, settings: Settings, actor: str) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._actor = actor
+
+    @contextmanager
+    def _changing(self) -> Iterator[Session]:
+        with reachable(self._engine), Session(self._engine, expire_on_commit=False) as session, session.begin():
+            lock_registry(session.connection())
+            yield session
+
+    @contextmanager
+    def _reading(self) -> Iterator[Session]:
+        with reachable(self._engine), self._engine.connect().execution_options(read_only=True) as connection:
+            yield Session(connection)
+
+    # -- looking
+
+    def all(self, *, removed: bool = False) -> list[FacilityRecord]:
+        """All facilities by name; the removed ones too if asked."""
+        with self._reading() as session:
+            query = (
+                select(models.Facility).options(selectinload(models.Facility.devices)).order_by(models.Facility.name)
+            )
+            if not removed:
+                query = query.where(models.Facility.removed_at.is_(None))
+            return [_record(row) for row in session.scalars(query)]
+
+    def get(self, key: str) -> FacilityRecord:
+        """The facility with this slug, name, AE title, port or id.
+
+        Raises
+        ------
+        NotFoundError
+            There is none; the message names the nearest ones.
+        """
+        with self._reading() as session:
+            return _record(_find(session, key))
+
+    def snapshot(self) -> snapshots.Snapshot:
+        """What listeners shall know. A row that plain SQL has filled with what cannot be used is left out and named."""
+        facilities: list[snapshots.Facility] = []
+        refused: list[str] = []
+        for record in self.all():
+            try:
+                facilities.append(self._for_listeners(record))
+            except UsageError as error:
+                refused.append(f"facility {record.id} ({record.name!r}): {error.message}")
+        return snapshots.Snapshot(tuple(sorted(facilities, key=lambda each: each.slug)), tuple(refused))
+
+    def _for_listeners(self, record: FacilityRecord) -> snapshots.Facility:
+        if not naming.is_slug(record.slug):
+            raise UsageError(f"the slug {record.slug!r} cannot be a folder name")
+        if record.port == self._settings.server.port:
+            raise UsageError(f"its port {record.port} is the default listener's")
+        if record.conflict not in (None, *CONFLICT_POLICIES):
+            raise UsageError(f"its conflict rule {record.conflict!r} is not one of {', '.join(CONFLICT_POLICIES)}")
+        return snapshots.Facility(
+            id=record.id,
+            slug=record.slug,
+            name=record.name,
+            ae_title=naming.check_ae_title(record.ae_title),
+            port=record.port,
+            enabled=record.enabled,
+            workers=record.workers,
+            conflict=record.conflict,
+            quarantine_max_instances=record.quarantine_max_instances,
+            devices=tuple(snapshots.Device(strip_title(each.ae_title), each.network) for each in record.devices),
+        )
+
+    # -- changing
+
+    def add(
+        self,
+        name: str,
+        *,
+        ae_title: str | None = None,
+        port: int | None = None,
+        workers: int = 1,
+        devices: Iterable[DeviceRecord] = (),
+        contact: dict[str, str | None] | None = None,
+    ) -> FacilityRecord:
+        """Create a facility; title and port are generated where they are not given.
+
+        Raises
+        ------
+        UsageError, ConflictError
+            See the module's contract.
+        """
+        name = naming.check_name(name)
+        with self._changing() as session:
+            _refuse_same_name(session, name)
+            facility = models.Facility(
+                name=name,
+                slug=_free_slug(session, name),
+                ae_title=self._free_title(session, name) if ae_title is None else self._check_title(session, ae_title),
+                port=ports.next_port(session, self._settings)
+                if port is None
+                else ports.check_port(session, self._settings, port),
+                workers=_check_workers(workers),
+                **(contact or {}),
+            )
+            session.add(facility)
+            session.flush()
+            session.refresh(facility)
+            _remember_port(session, facility)
+            for device in devices:
+                self._add_device(session, facility, device)
+            self._note(session, "facility.added", facility, ae_title=facility.ae_title, port=facility.port)
+            session.flush()
+            return _record(facility)
+
+    def edit(self, key: str, changes: dict[str, Any]) -> FacilityRecord:
+        """Change what `changes` names: name, ae_title, port, workers, conflict, quarantine_max_instances, enabled and
+        the contact fields. The slug stays: it is the folder.
+        """
+        with self._changing() as session:
+            facility = _find(session, key)
+            before = {field: getattr(facility, field) for field in changes}
+            for field, value in changes.items():
+                setattr(facility, field, self._checked(session, facility, field, value))
+            changed = {
+                field: {"from": old, "to": getattr(facility, field)}
+                for field, old in before.items()
+                if old != getattr(facility, field)
+            }
+            if changed:
+                _remember_port(session, facility)
+                action = "facility.edited"
+                if set(changed) == {"enabled"}:
+                    action = "facility.enabled" if facility.enabled else "facility.disabled"
+                self._note(session, action, facility, **changed)
+            return _record(facility)
+
+    def remove(self, key: str, *, keep_studies: bool = False) -> FacilityRecord:
+        """Take a facility out of service for good. Its slug, AE title and port stay taken, its studies stay.
+
+        Raises
+        ------
+        ConflictError
+            It has studies and `keep_studies` was not said.
+        """
+        with self._changing() as session:
+            facility = _find(session, key)
+            studies = session.scalar(
+                select(func.count()).select_from(models.Study).where(models.Study.facility_id == facility.id)
+            )
+            if studies and not keep_studies:
+                raise ConflictError(
+                    f"'{facility.name}' has {studies} studies",
+                    fix=f"noctis facility remove {facility.slug} --keep-studies   (or only: noctis facility disable "
+                    f"{facility.slug})",
+                )
+            facility.enabled = False
+            facility.removed_at = datetime.now(UTC)
+            self._note(session, "facility.removed", facility, studies=studies)
+            return _record(facility)
+
+    def restore(self, key: str) -> FacilityRecord:
+        """Bring a removed facility back, with its slug, AE title and port."""
+        with self._changing() as session:
+            facility = _find(session, key, removed=True)
+            if facility.removed_at is None:
+                raise UsageError(f"'{facility.name}' is not removed")
+            _refuse_same_name(session, facility.name, facility.id)
+            facility.removed_at = None
+            facility.enabled = True
+            self._note(session, "facility.restored", facility)
+            return _record(facility)
+
+    def add_device(self, key: str, device: DeviceRecord) -> FacilityRecord:
+        with self._changing() as session:
+            facility = _find(session, key)
+            self._add_device(session, facility, device)
+            self._note(session, "device.added", facility, device=str(device))
+            session.flush()
+            session.refresh(facility)
+            return _record(facility)
+
+    def remove_device(self, key: str, device: DeviceRecord) -> FacilityRecord:
+        """Remove the device of this title (and of this network, where one is given)."""
+        with self._changing() as session:
+            facility = _find(session, key)
+            gone = [
+                row
+                for row in facility.devices
+                if row.ae_title == device.ae_title and device.network in ("", row.network)
+            ]
+            if not gone:
+                known = ", ".join(str(DeviceRecord(row.ae_title, row.network)) for row in facility.devices) or "none"
+                raise NotFoundError(f"'{facility.name}' has no device {device}; it has: {known}")
+            for row in gone:
+                facility.devices.remove(row)
+            self._note(session, "device.removed", facility, device=str(device))
+            session.flush()
+            return _record(facility)
+
+    # -- checks
+
+    def _checked(self, session: Session, facility: models.Facility, field: str, value: Any) -> Any:
+        if field == "name":
+            name = naming.check_name(value)
+            _refuse_same_name(session, name, facility.id)
+            return name
+        if field == "ae_title":
+            return self._check_title(session, value, facility.id)
+        if field == "port":
+            return ports.check_port(session, self._settings, value, facility.id)
+        if field == "workers":
+            return _check_workers(value)
+        if field == "conflict" and value not in (None, *CONFLICT_POLICIES):
+            raise UsageError(f"the conflict rule is {' or '.join(CONFLICT_POLICIES)}, not {value!r}")
+        return value
+
+    def _check_title(self, session: Session, title: str, owner: int | None = None) -> str:
+        title = naming.check_ae_title(title)
+        if title == self._settings.server.ae_title:
+            raise ConflictError(f"the AE title {title!r} is the server's own (server.ae_title)")
+        holder = session.scalar(select(models.Facility).where(models.Facility.ae_title == title))
+        if holder is not None and holder.id != owner:
+            fix = f"noctis facility restore {holder.slug}" if holder.removed_at else "choose another, or leave it out"
+            removed = ", which was removed" if holder.removed_at else ""
+            raise ConflictError(f"the AE title {title!r} is taken by '{holder.name}'{removed}", fix=fix)
+        device = session.scalar(select(models.Device).where(models.Device.ae_title == title))
+        if device is not None:
+            raise ConflictError(f"the AE title {title!r} is taken by a device of '{device.facility.name}'")
+        return title
+
+    def _free_title(self, session: Session, name: str) -> str:
+        for _ in range(100):
+            try:
+                return self._check_title(session, naming.generate_ae_title(name))
+            except ConflictError:
+                continue
+        raise ConflictError(f"no free AE title was found for {name!r}", fix="give one with --ae-title")
+
+    def _add_device(self, session: Session, facility: models.Facility, device: DeviceRecord) -> None:
+        if device.ae_title == self._settings.server.ae_title:
+            raise ConflictError(f"the AE title {device.ae_title!r} is the server's own (server.ae_title)")
+        holder = session.scalar(select(models.Facility).where(models.Facility.ae_title == device.ae_title))
+        if holder is not None:
+            raise ConflictError(f"the AE title {device.ae_title!r} is taken by the facility '{holder.name}'")
+        same = select(models.Device).where(
+            models.Device.facility_id == facility.id,
+            models.Device.ae_title == device.ae_title,
+            models.Device.network == device.network,
+        )
+        if session.scalar(same) is not None:
+            raise ConflictError(f"'{facility.name}' has the device {device} already")
+        facility.devices.append(models.Device(ae_title=device.ae_title, network=device.network))
+        session.flush()
+
+    def _note(self, session: Session, action: str, facility: models.Facility, **detail: Any) -> None:
+        session.add(
+            models.Event(
+                actor=self._actor, action=action, facility_id=facility.id, subject=facility.slug, detail=detail
+            )
+        )
+
+
+def _find(session: Session, key: str, *, removed: bool = False) -> models.Facility:
+    facility = models.Facility
+    query = select(facility).where(
+        or_(facility.slug == key, func.lower(facility.name) == key.lower(), facility.ae_title == strip_title(key))
+    )
+    number = int(key) if key.isascii() and key.isdigit() else None
+    rows = list(session.scalars(query))
+    if not rows and number is not None and number < 1 << 31:
+        rows = list(session.scalars(select(facility).where(or_(facility.id == number, facility.port == number))))
+    rows = [row for row in rows if removed or row.removed_at is None] or rows
+    exact = [row for row in rows if row.slug == key] or rows
+    if exact and (removed or exact[0].removed_at is None):
+        return exact[0]
+    if exact:
+        raise NotFoundError(
+            f"the facility '{exact[0].name}' was removed", fix=f"noctis facility restore {exact[0].slug}"
+        )
+    live = list(session.execute(select(facility.slug, facility.name).where(facility.removed_at.is_(None))))
+    by_word = {word.lower(): slug for slug, name in live for word in (slug, name)}
+    near = list(
+        dict.fromkeys(by_word[word] for word in difflib.get_close_matches(key.lower(), by_word, n=5, cutoff=0.4))
+    )
+    hint = f"did you mean {', '.join(near)}?" if near else "noctis facility list"
+    raise NotFoundError(f"No facility found for {key!r}", fix=hint)
+
+
+def _refuse_same_name(session: Session, name: str, owner: int | None = None) -> None:
+    holder = session.scalar(
+        select(models.Facility).where(
+            func.lower(models.Facility.name) == name.lower(), models.Facility.removed_at.is_(None)
+        )
+    )
+    if holder is not None and holder.id != owner:
+        raise ConflictError(
+            f"there is a facility '{holder.name}' already (AE title {holder.ae_title}, port {holder.port})"
+        )
+
+
+def _free_slug(session: Session, name: str) -> str:
+    slug = naming.slugify(name)
+    taken = set(session.scalars(select(models.Facility.slug).where(models.Facility.slug.startswith(slug))))
+    candidate, number = slug, 1
+    while candidate in taken or not naming.is_slug(candidate):
+        number += 1
+        candidate = f"{slug}-{number}"
+    return candidate
+
+
+def _remember_port(session: Session, facility: models.Facility) -> None:
+    if session.get(models.UsedPort, facility.port) is None:
+        session.add(models.UsedPort(port=facility.port, slug=facility.slug))
+
+
+def _check_workers(workers: int) -> int:
+    if not 1 <= workers <= WORKERS_MAX:
+        raise UsageError(f"workers is {workers}; 1 to {WORKERS_MAX} are possible")
+    return workers
+
+
+def _record(row: models.Facility) -> FacilityRecord:
+    fields = {name: getattr(row, name) for name in FacilityRecord.__dataclass_fields__ if name != "devices"}
+    devices = tuple(DeviceRecord(device.ae_title, device.network) for device in row.devices)
+    return FacilityRecord(**fields, devices=devices)

@@ -1,0 +1,143 @@
+"""The File Meta Information that Noctis writes and reads (PS3.10 §7.1): a spool file explains itself.
+
+Besides what the standard asks for it carries the caller, the called AE title and the addresses (0002,0016-0018,
+0002,0026/0028) and, as private information of ours (0002,0100/0102), the association and what was odd at reception.
+"""
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+
+from noctis import __version__
+from noctis.errors import StorageError
+
+# 2.25 + a random UUID as a decimal number (PS3.5 §B.2): ours for good.
+IMPLEMENTATION_CLASS_UID = "2.25.297317443613518475396180123067230160357"
+IMPLEMENTATION_VERSION_NAME = f"NOCTIS_{__version__}"[:16]
+PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID
+
+PREAMBLE = b"\0" * 128 + b"DICM"
+READ_BYTES = 4096  # enough for every group 2 that we write
+_LONG_VRS = (b"OB", b"UN", b"OW", b"UT", b"UR", b"UC", b"SQ")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an instance comes from."""
+
+    calling: str = ""
+    called: str = ""
+    address: str = ""  # of the peer, IPv4 or IPv6
+    port: int = 0  # that it reached
+    association: str = ""  # id, as in the logs
+
+
+@dataclass(frozen=True)
+class FileMeta:
+    """What group 2 of a spool file says."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    origin: Origin
+    dataset_start: int  # bytes from the start of the file
+    flags: tuple[str, ...] = ()
+
+
+def _element(element: int, vr: bytes, value: bytes) -> bytes:
+    if len(value) & 1:
+        value += b"\0" if vr in (b"UI", b"OB") else b" "
+    if vr in _LONG_VRS:
+        return struct.pack("<HH2sHI", 2, element, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
+
+
+def encode(
+    sop_class: bytes, sop_instance: bytes, transfer_syntax: str, origin: Origin, flags: tuple[str, ...] = ()
+) -> bytes:
+    """Preamble and group 2, Explicit VR Little Endian, ready to be followed by the data set.
+
+    Parameters
+    ----------
+    sop_class, sop_instance
+        The UIDs as the command gave them, without padding; cut at 1024 bytes.
+    """
+    title = {"calling": _latin(origin.calling)[:16], "called": _latin(origin.called)[:16]}
+    private = json.dumps({"association": origin.association, "flags": flags}, separators=(",", ":")).encode()
+    body = b"".join(
+        (
+            _element(0x0001, b"OB", b"\0\1"),
+            _element(0x0002, b"UI", sop_class[:1024]),
+            _element(0x0003, b"UI", sop_instance[:1024]),
+            _element(0x0010, b"UI", transfer_syntax.encode("ascii", "replace")),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
+            _element(0x0016, b"AE", title["calling"]),
+            _element(0x0017, b"AE", title["calling"]),
+            _element(0x0018, b"AE", title["called"]),
+            _element(0x0026, b"UR", f"dicom://{_host(origin.address)}".encode()),
+            _element(0x0028, b"UR", f"dicom://:{origin.port}".encode()),
+            _element(0x0100, b"UI", PRIVATE_CREATOR_UID.encode()),
+            _element(0x0102, b"OB", private),
+        )
+    )
+    return PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
+
+
+def read(descriptor: int) -> FileMeta:
+    """The meta group of an open file that we wrote.
+
+    Raises
+    ------
+    StorageError
+        It is not such a file.
+    """
+    head = os.pread(descriptor, READ_BYTES, 0)
+    try:
+        if head[128:132] != b"DICM" or head[132:138] != b"\2\0\0\0UL":
+            raise ValueError("no File Meta Information")
+        end = 144 + int(struct.unpack_from("<I", head, 140)[0])
+        if end > len(head):
+            raise ValueError("the File Meta Information is too long")
+        values: dict[int, bytes] = {}
+        at = 144
+        while at < end:
+            group, element, vr, length = struct.unpack_from("<HH2sH", head, at)
+            at += 8
+            if vr in _LONG_VRS:
+                length = struct.unpack_from("<I", head, at)[0]
+                at += 4
+            if group != 2 or at + length > end:
+                raise ValueError("a broken element in the File Meta Information")
+            values[element] = head[at : at + length]
+            at += length
+        private = json.loads(values.get(0x0102, b"{}").rstrip(b"\0") or b"{}")
+        return FileMeta(
+            sop_class_uid=_text(values[0x0002]),
+            sop_instance_uid=_text(values[0x0003]),
+            transfer_syntax_uid=_text(values[0x0010]),
+            origin=Origin(
+                calling=_text(values.get(0x0016, b"")),
+                called=_text(values.get(0x0018, b"")),
+                address=_text(values.get(0x0026, b"")).removeprefix("dicom://").strip("[]"),
+                port=int(_text(values.get(0x0028, b"")).removeprefix("dicom://:") or 0),
+                association=str(private.get("association", "")),
+            ),
+            dataset_start=end,
+            flags=tuple(private.get("flags", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+        raise StorageError(f"this is not a file that Noctis wrote: {error}") from error
+
+
+def _latin(text: str) -> bytes:
+    return text.encode("latin-1", "replace")
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0 ").decode("latin-1")
+
+
+def _host(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

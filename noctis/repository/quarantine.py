@@ -1,0 +1,130 @@
+"""The quarantine: instances that could not be filed, kept whole, each with its reason.
+
+`quarantine/<slug>/<name>.dcm` with `<name>.json` beside it; the .json is the truth and the table `quarantined` its
+index. The reason is written before the file moves, so a file here is never without one; a reason without a file is the
+trace of an interruption and is removed by the next look. Nothing is thrown away: beyond a facility's cap `keep`
+refuses, and the caller answers the sender accordingly.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from noctis.errors import StorageError
+from noctis.repository.spool import sync_folder
+
+
+class Reason(StrEnum):
+    """Why an instance is here."""
+
+    CONFLICT = "conflict"  # the same SOP Instance UID is filed with other bytes
+    UID_MISMATCH = "uid-mismatch"  # the data set's SOP class or instance UID is not the command's
+    UNPARSEABLE = "unparseable"  # the data set cannot be read
+    MISSING_UID = "missing-uid"  # no Study, Series or SOP Instance UID
+
+
+class QuarantineFullError(StorageError):
+    """The facility's cap is reached; the instance is not kept."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the .json says. No patient's name, ID or birth date."""
+
+    reason: Reason
+    detail: str = ""
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
+    study_instance_uid: str = ""
+    calling: str = ""
+    called: str = ""
+    address: str = ""
+    received_at: str = ""  # ISO 8601, UTC
+
+
+@dataclass(frozen=True)
+class QuarantinedFile:
+    slug: str
+    path: Path
+    note: Note
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+class Quarantine:
+    """All facilities' quarantine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def folder(self, slug: str) -> Path:
+        return self._root / slug
+
+    def count(self, slug: str) -> int:
+        """Instances in one facility's quarantine."""
+        try:
+            return sum(name.endswith(".dcm") for name in os.listdir(self.folder(slug)))
+        except FileNotFoundError:
+            return 0
+
+    def keep(self, source: Path, slug: str, note: Note, *, cap: int, name: str | None = None) -> QuarantinedFile:
+        """Move `source`, whose bytes are durable, here; done again after a crash it ends the same.
+
+        Raises
+        ------
+        QuarantineFullError
+            The facility has `cap` instances here already; `source` stays where it is.
+        StorageError
+            The file system refused.
+        """
+        folder = self.folder(slug)
+        target = folder / (name or source.name)
+        if not target.exists() and self.count(slug) >= cap:
+            raise QuarantineFullError(f"the quarantine of {slug} holds {cap} instances, its cap")
+        try:
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                sync_folder(folder.parent)
+            _write_note(target, note)
+            os.rename(source, target)
+            sync_folder(folder)
+        except OSError as error:
+            raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
+        return QuarantinedFile(slug, target, note)
+
+    def files(self) -> Iterator[QuarantinedFile]:
+        """Everything in quarantine. A file whose .json is gone or broken comes with an empty note."""
+        for path in sorted(self._root.glob("*/*.dcm")):
+            yield QuarantinedFile(path.parent.name, path, read_note(path))
+
+    def discard(self, slug: str, name: str) -> None:
+        """Remove one instance and its note for good."""
+        path = self.folder(slug) / name
+        for gone in (path, path.with_suffix(".json")):
+            with contextlib.suppress(FileNotFoundError):
+                gone.unlink()
+
+
+def _write_note(target: Path, note: Note) -> None:
+    temporary = target.with_suffix(".json.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(asdict(note), file, ensure_ascii=False, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(target.with_suffix(".json"))
+
+
+def read_note(path: Path) -> Note:
+    """The note beside the quarantined file `path`."""
+    try:
+        document: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        return Note(**{**document, "reason": Reason(document["reason"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return Note(Reason.UNPARSEABLE, "the note beside the file is missing")
