@@ -25,7 +25,8 @@ def generate_ae_title(name: str) -> str:
 
 def slugify(name: str) -> str:
     """The name as a folder and command-line word: `Central Hospital` → `central-hospital`."""
-    slug = re.sub(r"[^a-z0-9]+", "-", anyascii(name).lower()).strip("-")[:SLUG_MAX].strip("-")
+    plain = re.sub(r"['`]", "", anyascii(name).lower())  # St. Mary's is st-marys
+    slug = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:SLUG_MAX].strip("-")
     slug = slug or "facility"
     return f"{slug}-1" if slug in RESERVED_SLUGS else slug
 

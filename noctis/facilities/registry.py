@@ -9,7 +9,7 @@ import difflib
 import ipaddress
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, selectinload
 
 from noctis.config import Settings
 from noctis.db import models
-from noctis.db.engine import lock_registry, reachable
+from noctis.db.engine import lock_registry, reachable, reading
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities import naming, ports
 from noctis.facilities import snapshot as snapshots
@@ -128,34 +128,34 @@ class Registry:
 
     def snapshot(self) -> snapshots.Snapshot:
         """What listeners shall know. A row that plain SQL has filled with what cannot be used is left out and named."""
-        facilities: list[snapshots.Facility] = []
+        facility, device = models.Facility, models.Device
+        columns = [getattr(facility, field.name) for field in fields(snapshots.Facility) if field.name != "devices"]
+        with reading(self._engine) as connection:
+            rows = connection.execute(
+                select(*columns).where(facility.removed_at.is_(None)).order_by(facility.slug)
+            ).all()
+            devices: dict[int, list[snapshots.Device]] = {}
+            for owner, title, network in connection.execute(
+                select(device.facility_id, device.ae_title, device.network).order_by(device.ae_title, device.network)
+            ):
+                devices.setdefault(owner, []).append(snapshots.Device(strip_title(title), network))
+        usable: list[snapshots.Facility] = []
         refused: list[str] = []
-        for record in self.all():
+        for row in rows:
             try:
-                facilities.append(self._for_listeners(record))
+                usable.append(self._usable(snapshots.Facility(**row._mapping, devices=tuple(devices.get(row.id, ())))))
             except UsageError as error:
-                refused.append(f"facility {record.id} ({record.name!r}): {error.message}")
-        return snapshots.Snapshot(tuple(sorted(facilities, key=lambda each: each.slug)), tuple(refused))
+                refused.append(f"facility {row.id} ({row.name!r}): {error.message}")
+        return snapshots.Snapshot(tuple(usable), tuple(refused))
 
-    def _for_listeners(self, record: FacilityRecord) -> snapshots.Facility:
-        if not naming.is_slug(record.slug):
-            raise UsageError(f"the slug {record.slug!r} cannot be a folder name")
-        if record.port == self._settings.server.port:
-            raise UsageError(f"its port {record.port} is the default listener's")
-        if record.conflict not in (None, *CONFLICT_POLICIES):
-            raise UsageError(f"its conflict rule {record.conflict!r} is not one of {', '.join(CONFLICT_POLICIES)}")
-        return snapshots.Facility(
-            id=record.id,
-            slug=record.slug,
-            name=record.name,
-            ae_title=naming.check_ae_title(record.ae_title),
-            port=record.port,
-            enabled=record.enabled,
-            workers=record.workers,
-            conflict=record.conflict,
-            quarantine_max_instances=record.quarantine_max_instances,
-            devices=tuple(snapshots.Device(strip_title(each.ae_title), each.network) for each in record.devices),
-        )
+    def _usable(self, facility: snapshots.Facility) -> snapshots.Facility:
+        if not naming.is_slug(facility.slug):
+            raise UsageError(f"the slug {facility.slug!r} cannot be a folder name")
+        if facility.port == self._settings.server.port:
+            raise UsageError(f"its port {facility.port} is the default listener's")
+        if facility.conflict not in (None, *CONFLICT_POLICIES):
+            raise UsageError(f"its conflict rule {facility.conflict!r} is not one of {', '.join(CONFLICT_POLICIES)}")
+        return replace(facility, ae_title=naming.check_ae_title(facility.ae_title))
 
     # -- changing
 

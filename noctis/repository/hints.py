@@ -42,6 +42,9 @@ class HintSender:
             return False
         return True
 
+    def close(self) -> None:
+        self._socket.close()
+
 
 class HintReceiver:
     """The archiver's end. Binding replaces a socket file that a killed archiver left."""

@@ -76,7 +76,8 @@ class Spool:
         free = status.f_bavail * status.f_frsize
         if free - more < self._reserve:
             raise SpoolFullError(
-                f"free space is {free >> 20} MiB, below the reserve of {self._reserve >> 20} MiB (storage.reserve_bytes)"
+                f"free space is {free >> 20} MiB, below the reserve of {self._reserve >> 20} MiB "
+                "(storage.reserve_bytes)"
             )
 
     def close(self) -> None:

@@ -1,0 +1,97 @@
+"""Which presentation contexts are accepted, and with which transfer syntax (PS3.8 §7.1.1.13, DESIGN.md).
+
+Verification and everything that is or may be storage is accepted: private and unknown SOP classes too, since a class
+that was standardised after this release must not be lost. SOP classes that are known to belong to another service
+(query, worklist, print) are refused as not supported. Pure: contexts in, contexts out; the proposed ones are not
+changed and nothing is copied deeply.
+"""
+
+from functools import lru_cache
+
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
+from pynetdicom.service_class import ServiceClass, StorageServiceClass
+from pynetdicom.sop_class import Verification, uid_to_service_class
+
+from noctis.listener import services
+from noctis.listener.pdu import HEAD, ProtocolError
+
+ACCEPTED = 0x00
+ABSTRACT_SYNTAX_NOT_SUPPORTED = 0x03
+TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x04
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
+
+@lru_cache(maxsize=4096)
+def is_served(abstract_syntax: str) -> bool:
+    """Whether a context of this abstract syntax is accepted."""
+    if abstract_syntax == Verification or abstract_syntax in services.EXTRA_ABSTRACT_SYNTAXES:
+        return True
+    service = uid_to_service_class(abstract_syntax)
+    return service is StorageServiceClass or service is ServiceClass  # the latter: unknown, so perhaps storage
+
+
+def rank(transfer_syntax: str) -> int:
+    """Lower is taken first: a compressed one (never make the sender transcode), Explicit before Implicit."""
+    if transfer_syntax == EXPLICIT_LITTLE:
+        return 1
+    if transfer_syntax == IMPLICIT_LITTLE:
+        return 2
+    if transfer_syntax == EXPLICIT_BIG:
+        return 3
+    return 0 if transfer_syntax.startswith("1.2.840.10008.1.2.") else 4  # private ones last
+
+
+def choose_transfer_syntax(proposed: list[str]) -> str:
+    """The best of `proposed`; among equals the one proposed first."""
+    return min(proposed, key=rank)
+
+
+def negotiate(proposed: list[PresentationContext]) -> list[PresentationContext]:
+    """One answer for each proposed context, in order."""
+    return [_answer(context) for context in proposed]
+
+
+def _answer(context: PresentationContext) -> PresentationContext:
+    answer = PresentationContext()
+    answer.context_id = context.context_id
+    answer.abstract_syntax = context.abstract_syntax
+    if not context.transfer_syntax:
+        answer.result = TRANSFER_SYNTAXES_NOT_SUPPORTED
+        answer.transfer_syntax = [IMPLICIT_LITTLE]  # not significant when refused, but the item must be there
+    elif context.abstract_syntax is None or not is_served(context.abstract_syntax):
+        answer.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
+        answer.transfer_syntax = [context.transfer_syntax[0]]
+    else:
+        answer.result = ACCEPTED
+        answer.transfer_syntax = [choose_transfer_syntax(context.transfer_syntax)]
+        answer._as_scp, answer._as_scu = True, False
+    return answer
+
+
+def answer_roles(proposed: dict[str, SCP_SCU_RoleSelectionNegotiation]) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """We are SCP only: the requestor may be SCU, whatever else it asked for (PS3.7 §D.3.3.4)."""
+    answers = []
+    for uid, item in proposed.items():
+        answer = SCP_SCU_RoleSelectionNegotiation()
+        answer.sop_class_uid = uid
+        answer.scu_role = bool(item.scu_role)
+        answer.scp_role = False
+        if answer.scu_role:
+            answers.append(answer)
+    return answers
+
+
+def tolerate(raw: bytearray) -> None:
+    """Mend what real devices send and pynetdicom refuses: NUL-padded AE titles, odd protocol-version bits."""
+    if len(raw) < HEAD + 68:
+        raise ProtocolError("an A-ASSOCIATE-RQ that is too short")
+    if raw[7] & 1:  # PS3.8 §9.3.2: only bit 0 is tested
+        raw[6:8] = b"\0\1"
+    for start in (10, 26):
+        title = bytes(raw[start : start + 16]).replace(b"\0", b" ")
+        raw[start : start + 16] = bytes(byte if 0x20 <= byte < 0x7F and byte != 0x5C else 0x3F for byte in title)

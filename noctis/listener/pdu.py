@@ -1,0 +1,206 @@
+"""PDUs off a socket (PS3.8 §9.3): blocking reads into one reused buffer, a deadline per PDU, lengths checked first.
+
+Takes a connected socket. Promises that no PDU longer than its limit is ever waited for or kept, and that a peer which
+drips bytes is cut off at the PDU's deadline, however steadily it drips.
+"""
+
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+
+HEAD = 6  # bytes before a PDU's content: type, reserved, length
+ASSOCIATE_RQ_MAX = 1 << 20  # 128 contexts of 45 transfer syntaxes each take 180 kB
+SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
+SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
+LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
+LINGER_BYTES = 1 << 20
+_TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
+
+
+class PduType(IntEnum):
+    ASSOCIATE_RQ = 1
+    ASSOCIATE_AC = 2
+    ASSOCIATE_RJ = 3
+    DATA_TF = 4
+    RELEASE_RQ = 5
+    RELEASE_RP = 6
+    ABORT = 7
+
+
+class AbortReason(IntEnum):
+    """Reason of an A-ABORT whose source is the service provider (PS3.8 §9.3.8)."""
+
+    NOT_SPECIFIED = 0
+    UNRECOGNISED_PDU = 1
+    UNEXPECTED_PDU = 2
+    UNRECOGNISED_PARAMETER = 4
+    UNEXPECTED_PARAMETER = 5
+    INVALID_PARAMETER = 6
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol; it is told so by an A-ABORT."""
+
+    def __init__(self, message: str, reason: AbortReason = AbortReason.INVALID_PARAMETER) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ConnectionEnded(Exception):
+    """The peer closed, or reset, the connection."""
+
+
+class TimedOut(Exception):
+    """The peer took longer than it may."""
+
+
+@dataclass(frozen=True)
+class TimeLimits:
+    """Seconds."""
+
+    association_request: float  # from accept to the whole A-ASSOCIATE-RQ (ARTIM)
+    pdu: float  # from a PDU's first byte to its last
+    idle: float  # between two PDUs
+
+
+def abort_pdu(reason: AbortReason | None) -> bytes:
+    """An A-ABORT: by the provider with a reason, or (None) by the service user."""
+    source, why = (0, 0) if reason is None else (2, int(reason))
+    return bytes((PduType.ABORT, 0, 0, 0, 0, 4, 0, 0, source, why))
+
+
+class PduReader:
+    """Reads whole PDUs. The view that `next` returns is valid until the next call."""
+
+    def __init__(self, sock: socket.socket, max_pdu: int, limits: TimeLimits) -> None:
+        self._socket = sock
+        self._max_pdu = max_pdu
+        self._limits = limits
+        self._buffer = bytearray(2 * (max_pdu + HEAD))
+        self._view = memoryview(self._buffer)
+        self._start = 0
+        self._end = 0
+        self.received = 0  # bytes
+        tick = min(_TICK_SECONDS, limits.association_request / 4, limits.pdu / 4, limits.idle / 4)
+        set_timeout(sock, socket.SO_RCVTIMEO, tick)
+
+    def next(self, *, first: bool = False) -> tuple[PduType, memoryview]:
+        """The next PDU's type and its content without the six bytes of head.
+
+        Parameters
+        ----------
+        first
+            Nothing has come yet: only an A-ASSOCIATE-RQ may, and its own time limit holds.
+
+        Raises
+        ------
+        ConnectionEnded, TimedOut, ProtocolError
+        """
+        begun = time.monotonic()
+        limits = self._limits
+        if self._end == self._start:
+            self._start = self._end = 0
+            self._receive(begun + (limits.association_request if first else limits.idle))
+        deadline = begun + limits.association_request if first else time.monotonic() + limits.pdu
+        self._require(HEAD, deadline)
+        at = self._start
+        kind, length = self._buffer[at], int.from_bytes(self._view[at + 2 : at + 6], "big")
+        kind = self._checked(kind, length, first)
+        self._require(HEAD + length, deadline)
+        at = self._start
+        self._start = at + HEAD + length
+        return kind, self._view[at + HEAD : self._start]
+
+    def raw_head(self, content: memoryview) -> bytes:
+        """The six bytes before `content`, as they came."""
+        at = self._start - len(content) - HEAD
+        return bytes(self._view[at : at + HEAD])
+
+    def _checked(self, kind: int, length: int, first: bool) -> PduType:
+        try:
+            known = PduType(kind)
+        except ValueError:
+            what = "this is no DICOM" if first else "an unknown PDU type"
+            raise ProtocolError(f"{what}: first byte 0x{kind:02x}", AbortReason.UNRECOGNISED_PDU) from None
+        if first and known is not PduType.ASSOCIATE_RQ:
+            raise ProtocolError(f"{known.name} before an association", AbortReason.UNEXPECTED_PDU)
+        if known is PduType.DATA_TF:
+            limit = self._max_pdu
+        else:
+            limit = ASSOCIATE_RQ_MAX if known is PduType.ASSOCIATE_RQ else SMALL_PDU_MAX
+        if length > limit:
+            raise ProtocolError(f"a {known.name} PDU of {length} bytes; at most {limit} were offered")
+        return known
+
+    def _require(self, count: int, deadline: float) -> None:
+        """Have at least `count` bytes from `_start` on."""
+        if self._start + count > len(self._buffer):
+            self._make_room(count)
+        while self._end - self._start < count:
+            if time.monotonic() > deadline:
+                raise TimedOut("a PDU was begun and not finished in time")
+            self._receive(deadline)
+
+    def _make_room(self, count: int) -> None:
+        """Move what is here to the front, into a larger buffer where the PDU needs one (an A-ASSOCIATE-RQ may)."""
+        held = self._end - self._start
+        if count > len(self._buffer):
+            larger = bytearray(count)
+            larger[:held] = self._view[self._start : self._end]
+            self._buffer, self._view = larger, memoryview(larger)
+        else:
+            self._view[:held] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, held
+
+    def _receive(self, deadline: float) -> None:
+        """One recv, waited for until `deadline`."""
+        while True:
+            try:
+                count = self._socket.recv_into(self._view[self._end :])
+            except BlockingIOError:  # SO_RCVTIMEO: a tick without a byte
+                if time.monotonic() >= deadline:
+                    raise TimedOut("nothing was sent for too long") from None
+                continue
+            except OSError as error:
+                raise ConnectionEnded(error.strerror or str(error)) from None
+            if count == 0:
+                raise ConnectionEnded("the peer closed the connection")
+            # Senders that write a PDU's head and body apart with Nagle on wait for this ACK; the option is not sticky.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+            self._end += count
+            self.received += count
+            return
+
+
+def set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
+    """SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own timeout costs no extra poll per call, unlike `settimeout`."""
+    whole = int(seconds)
+    sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, max(1000, int((seconds - whole) * 1e6))))
+
+
+def send(sock: socket.socket, data: bytes) -> None:
+    """Send all of `data` with one call, or raise `TimedOut`."""
+    try:
+        sock.sendall(data)
+    except BlockingIOError:  # SO_SNDTIMEO
+        raise TimedOut("the peer does not read its answers") from None
+
+
+def linger(sock: socket.socket) -> None:
+    """Let the peer read our last PDU: closing with its data unread would reset the connection and lose it."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        set_timeout(sock, socket.SO_RCVTIMEO, LINGER_SECONDS / 4)
+        deadline, seen = time.monotonic() + LINGER_SECONDS, 0
+        while time.monotonic() < deadline and seen < LINGER_BYTES:
+            try:
+                piece = sock.recv(65536)
+            except BlockingIOError:
+                continue
+            if not piece:
+                return
+            seen += len(piece)
+    except OSError:
+        pass

@@ -1,0 +1,169 @@
+"""The AE of one port: a pynetdicom AE and association server on a listening socket that somebody else bound.
+
+Takes the socket, the settings and whose port it is. Promises never to shut the socket down (it is the parent's too)
+and to start one thread per connection; keeps the list of live associations.
+"""
+
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import structlog
+from pynetdicom import AE, evt
+from pynetdicom.transport import AddressInformation, AssociationServer, AssociationSocket, RequestHandler
+
+from noctis.config import Settings
+from noctis.facilities.recognition import Refusal, recognise
+from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
+from noctis.listener.association import StreamingAssociation
+from noctis.listener.pdu import TimeLimits
+from noctis.listener.services import make_services
+from noctis.observability.scoreboard import Scoreboard
+from noctis.repository import filemeta
+from noctis.repository.journal import Journal
+
+log = structlog.get_logger()
+
+EXTRA_CONNECTIONS = 50  # beyond max_associations: they are told why by an A-ASSOCIATE-RJ; more are closed at once
+
+
+class Listener(AssociationServer):  # type: ignore[misc]
+    """One port's server; all its associations share it."""
+
+    def __init__(self, sock: socket.socket, settings: Settings, title: str, scoreboard: Scoreboard, name: str) -> None:
+        self._inherited = sock
+        self._settings = settings
+        self.scoreboard = scoreboard
+        self.port: int = sock.getsockname()[1]
+        self.max_associations = settings.listeners.max_associations
+        self.max_pdu = settings.listeners.max_pdu_bytes
+        self.limits = TimeLimits(
+            association_request=settings.listeners.association_request_seconds,
+            pdu=settings.listeners.pdu_seconds,
+            idle=settings.listeners.idle_association_seconds,
+        )
+        self.journal = Journal(settings.paths.journal, name)
+        self.services = make_services(settings, scoreboard, self.journal)
+        self._snapshots = SnapshotReader(Path(settings.paths.snapshot))
+        self._associations: set[StreamingAssociation] = set()
+        self._admitted: set[StreamingAssociation] = set()
+        self._lock = threading.Lock()
+        ae = AE(title)
+        ae.maximum_pdu_size = self.max_pdu
+        ae.implementation_class_uid = filemeta.IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = filemeta.IMPLEMENTATION_VERSION_NAME
+        super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
+
+    # -- the inherited socket
+
+    def server_bind(self) -> None:
+        """Use the parent's socket; the one that TCPServer made is thrown away."""
+        made: socket.socket = self.socket  # type: ignore[has-type]
+        made.close()
+        self.socket = self._inherited
+        self.socket.setblocking(False)  # several workers share it: losing the race must not block
+        self.server_address = self.socket.getsockname()
+
+    def server_activate(self) -> None:
+        """The parent listens already."""
+
+    def server_close(self) -> None:
+        """Close this process's copy; `shutdown` would end the parent's listening too."""
+        self.socket.close()
+
+    def close_services(self) -> None:
+        """After the last association has ended."""
+        for service in self.services.values():
+            service.close()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        client, address = self.socket.accept()
+        client.setblocking(True)
+        return client, address
+
+    # -- what associations ask
+
+    def snapshot(self) -> Snapshot:
+        return self._snapshots.current()
+
+    def recognise(self, called: str, calling: str, address: str) -> Facility | Refusal:
+        server = self._settings.server
+        return recognise(self.snapshot(), server.ae_title, self.port, called, calling, address, server.port)
+
+    def admit(self, association: StreamingAssociation) -> bool:
+        """Count one more association, unless the limit is reached."""
+        with self._lock:
+            if len(self._admitted) >= self.max_associations:
+                return False
+            self._admitted.add(association)
+            return True
+
+    @property
+    def live(self) -> int:
+        """Connections open now."""
+        return len(self._associations)
+
+    def started(self, association: StreamingAssociation) -> None:
+        with self._lock:
+            self._associations.add(association)
+
+    def ended(self, association: StreamingAssociation) -> None:
+        with self._lock:
+            self._associations.discard(association)
+            self._admitted.discard(association)
+
+    def associations(self) -> list[StreamingAssociation]:
+        with self._lock:
+            return list(self._associations)
+
+
+class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
+    """Makes and starts the association of one connection."""
+
+    server: Listener
+
+    def handle(self) -> None:
+        listener = self.server
+        address, peer_port = self.client_address[0], self.client_address[1]
+        if listener.live >= listener.max_associations + EXTRA_CONNECTIONS:
+            listener.scoreboard.error(f"{listener.live} connections: {address} was closed at once")
+            log.error("connection.closed_at_once", peer=address, port=listener.port, connections=listener.live)
+            self.request.close()
+            return
+        association = self._create_association()
+        association.opened_by(_plain(address), peer_port)
+        evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
+        listener.started(association)
+        try:
+            association.start()
+        except RuntimeError as error:  # no more threads
+            listener.ended(association)
+            self.request.close()
+            log.error("connection.closed_at_once", peer=address, port=listener.port, reason=str(error))
+
+    def _create_association(self) -> StreamingAssociation:
+        listener = self.server
+        association = StreamingAssociation(listener)
+        association._server = listener
+        association.name = "AcceptorThread"  # pynetdicom finds acceptors by it
+        association.set_socket(AssociationSocket(association, client_socket=self.request))
+        acceptor = association.acceptor
+        acceptor.maximum_length = listener.max_pdu
+        acceptor.ae_title = listener.ae_title
+        acceptor.address_info = AddressInformation.from_tuple(listener.server_address)
+        acceptor.implementation_class_uid = listener.ae.implementation_class_uid
+        acceptor.implementation_version_name = listener.ae.implementation_version_name
+        association.requestor.address_info = AddressInformation.from_tuple(self.client_address)
+        for event, handlers in listener._handlers.items():
+            if event.is_intervention:
+                association.bind(event, *handlers)
+            else:
+                for handler in handlers:
+                    association.bind(event, *handler)
+        return association
+
+
+def _plain(address: str) -> str:
+    """An IPv4 peer of an IPv6 socket in its own form."""
+    return address.removeprefix("::ffff:") if "." in address else address

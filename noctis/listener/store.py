@@ -1,0 +1,208 @@
+"""C-STORE: what becomes of an instance (DESIGN.md, "C-STORE outcomes").
+
+Takes the data set in pieces, into the facility's spool. Promises that success is answered only for what is committed;
+that an instance which cannot be filed is kept whole in quarantine and answered with a failure that says why; and that
+nothing half-written stays. Refuses with A700 when space or quarantine is used up.
+"""
+
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from noctis.config import Settings
+from noctis.errors import StorageError
+from noctis.listener.commands import Status
+from noctis.listener.operations import Answer, Operation, Refused, Request
+from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.repository.header import Header, HeaderError, read_header
+from noctis.repository.hints import Hint, HintSender
+from noctis.repository.journal import Journal
+from noctis.repository.quarantine import Note, Quarantine, QuarantineFullError, Reason
+from noctis.repository.spool import Spool, SpoolFile, SpoolFullError
+
+log = structlog.get_logger()
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+
+class StoreService:
+    """One listener's storage. Safe for several associations at once."""
+
+    def __init__(self, settings: Settings, scoreboard: Scoreboard, journal: Journal) -> None:
+        self._settings = settings
+        self._home = settings.paths
+        self._scoreboard = scoreboard
+        self._journal = journal
+        self._hints = HintSender(self._home.hint_socket)
+        self._quarantine = Quarantine(self._home.quarantine)
+        self._spools: dict[str, Spool] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, request: Request) -> Operation:
+        """Open a spool file for one instance; what cannot be stored at all is refused at once."""
+        command = request.command
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        flags = () if command.sop_class.decode("latin-1") == request.abstract_syntax else ("context",)
+        try:
+            spool = self._spool(request.facility.slug)
+            file = spool.receive(
+                command.sop_class, command.sop_instance, request.transfer_syntax, request.origin, flags
+            )
+        except (SpoolFullError, OSError) as error:
+            return self.out_of_resources(str(error))
+        return Reception(self, request, file)
+
+    def close(self) -> None:
+        self._hints.close()
+        for spool in self._spools.values():
+            spool.close()
+
+    def _refusal(self, request: Request) -> Refused | None:
+        command = request.command
+        if request.abstract_syntax == VERIFICATION:
+            return Refused(Status.SOP_CLASS_NOT_SUPPORTED, "C-STORE on a Verification context")
+        if not command.sop_class or not command.sop_instance:
+            missing = "Class" if not command.sop_class else "Instance"
+            return Refused(Status.MISSING_ATTRIBUTE, f"no Affected SOP {missing} UID in the command")
+        if not command.has_data_set:
+            return Refused(Status.CANNOT_UNDERSTAND, "a C-STORE request without a data set")
+        return None
+
+    def _spool(self, slug: str) -> Spool:
+        with self._lock:
+            spool = self._spools.get(slug)
+            if spool is None:
+                storage = self._settings.storage
+                spool = Spool(
+                    self._home.spool,
+                    slug,
+                    strict=storage.durability == "strict",
+                    reserve_bytes=storage.reserve_bytes,
+                )
+                self._spools[slug] = spool
+            return spool
+
+    def out_of_resources(self, reason: str) -> Refused:
+        self._scoreboard.error(f"out of resources: {reason}")
+        log.error("instance.out_of_resources", reason=reason)
+        return Refused(Status.OUT_OF_RESOURCES, reason)
+
+    # -- what `Reception` calls at the end
+
+    def accept(self, request: Request, file: SpoolFile, header: Header) -> Answer:
+        """Commit, tell the archiver, count."""
+        digest, size = file.sha256, file.size
+        try:
+            entry = file.commit()
+        except SpoolFullError as error:
+            return self.out_of_resources(str(error)).finish()
+        self._hints.send(Hint(entry.slug, entry.name, digest, header))
+        self._scoreboard.stored(size)
+        return Answer(Status.SUCCESS, stored=size)
+
+    def set_aside(self, request: Request, file: SpoolFile, reason: Reason, detail: str, status: Status) -> Answer:
+        """Keep what cannot be filed, under a name that a re-send of the same bytes has too."""
+        command, origin, facility = request.command, request.origin, request.facility
+        note = Note(
+            reason=reason,
+            detail=detail,
+            sop_class_uid=command.sop_class.decode("latin-1"),
+            sop_instance_uid=command.sop_instance.decode("latin-1"),
+            calling=origin.calling,
+            called=origin.called,
+            address=origin.address,
+            received_at=datetime.now(UTC).isoformat(),
+        )
+        cap = facility.quarantine_max_instances
+        name = f"{file.sha256[:40]}.dcm"
+        try:
+            path: Path = file.set_aside()
+            self._quarantine.keep(
+                path,
+                facility.slug,
+                note,
+                cap=self._settings.storage.quarantine_max_instances if cap is None else cap,
+                name=name,
+            )
+        except QuarantineFullError as error:
+            file.discard()
+            self._scoreboard.error(str(error))
+            log.error("quarantine.full", facility=facility.slug, reason=detail)
+            return Answer(status, f"{detail}; quarantine full, not kept")
+        except StorageError as error:
+            file.discard()
+            return self.out_of_resources(str(error)).finish()
+        self._scoreboard.add(Counter.QUARANTINED)
+        self._journal.append("quarantined")
+        log.warning("instance.quarantined", facility=facility.slug, reason=str(reason), detail=detail, name=name)
+        return Answer(status, detail)
+
+
+class Reception:
+    """One instance on its way into the spool."""
+
+    def __init__(self, service: StoreService, request: Request, file: SpoolFile) -> None:
+        self._service = service
+        self._request = request
+        self._file = file
+        self._failure: Refused | None = None
+
+    def write(self, fragment: memoryview) -> None:
+        if self._failure is None:
+            try:
+                self._file.write(fragment)
+            except SpoolFullError as error:  # the rest of the data set still has to come in, and is dropped
+                self._file.discard()
+                self._failure = self._service.out_of_resources(str(error))
+
+    def finish(self) -> Answer:
+        if self._failure is not None:
+            return self._failure.finish()
+        request, file = self._request, self._file
+        try:
+            header = read_header(file.descriptor, file.dataset_start, request.transfer_syntax)
+        except HeaderError as error:
+            return self._service.set_aside(
+                request, file, Reason.UNPARSEABLE, f"cannot understand: {error}", Status.CANNOT_UNDERSTAND
+            )
+        missing = [
+            word
+            for word, uid in (
+                ("Study", header.study_instance_uid),
+                ("Series", header.series_instance_uid),
+                ("SOP", header.sop_instance_uid),
+            )
+            if not uid
+        ]
+        if missing:
+            return self._service.set_aside(
+                request,
+                file,
+                Reason.MISSING_UID,
+                f"the data set has no {' or '.join(missing)} Instance UID",
+                Status.CANNOT_UNDERSTAND,
+            )
+        different = [
+            word
+            for word, ours, theirs in (
+                ("SOP Class UID", request.command.sop_class, header.sop_class_uid),
+                ("SOP Instance UID", request.command.sop_instance, header.sop_instance_uid),
+            )
+            if ours.decode("latin-1") != theirs
+        ]
+        if different:
+            return self._service.set_aside(
+                request,
+                file,
+                Reason.UID_MISMATCH,
+                f"{' and '.join(different)} differ from the command's",
+                Status.DATA_SET_MISMATCH,
+            )
+        return self._service.accept(request, file, header)
+
+    def abandon(self) -> None:
+        self._file.discard()

@@ -1,0 +1,88 @@
+"""Logs: one line an event, to stdout (journald keeps it) and, when asked, to `<home>/logs/noctis.log`.
+
+Event names are stable (`association.refused`), the context is in fields; pretty on a terminal, JSON otherwise. No
+patient's name, ID or birth date is ever a field. Several processes write the same file: each line is one `write` with
+O_APPEND. The file is opened anew when logrotate has moved it.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+
+from noctis.config import LoggingSettings
+from noctis.home import Home
+
+LOG_FILE = "noctis.log"
+
+
+class _Lines:
+    """A file-like object that writes whole lines to a descriptor, and to a file that may be rotated away."""
+
+    def __init__(self, stream: TextIO, path: Path | None) -> None:
+        self._stream = stream
+        self._path = path
+        self._file = -1
+        self._inode = 0
+
+    def write(self, text: str) -> int:
+        line = text.encode("utf-8", "backslashreplace")
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            pass  # a closed pipe must not stop receiving
+        if self._path is not None:
+            self._write_file(line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Every write is flushed already."""
+
+    def _write_file(self, line: bytes) -> None:
+        assert self._path is not None
+        try:
+            moved = not self._path.exists() or self._path.stat().st_ino != self._inode
+            if self._file < 0 or moved:
+                if self._file >= 0:
+                    os.close(self._file)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._inode = os.fstat(self._file).st_ino
+            os.write(self._file, line)
+        except OSError:
+            self._file = -1  # a full disk must not stop receiving; the next line tries again
+
+
+class _ToStructlog(logging.Handler):
+    """Libraries' own log records, as one event."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(record.levelno, "library.log", logger=record.name, message=record.getMessage())
+
+
+def configure(settings: LoggingSettings, *, debug: bool = False, home: Home | None = None) -> None:
+    """Set up this process's logs; children that are forked inherit them."""
+    level = logging.DEBUG if debug else getattr(logging, settings.level.upper())
+    pretty = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
+    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False)
+    path = home.logs / LOG_FILE if settings.file and home is not None else None
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.StackInfoRenderer(),
+            *([] if pretty else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(_Lines(sys.stdout, path)),  # type: ignore[arg-type]
+        cache_logger_on_first_use=False,
+    )
+    logging.root.handlers[:] = [_ToStructlog()]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines may carry what a data set holds
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
