@@ -7,7 +7,8 @@ Besides what the standard asks for it carries the caller, the called AE title an
 import json
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from noctis import __version__
 from noctis.errors import StorageError
@@ -18,6 +19,7 @@ IMPLEMENTATION_VERSION_NAME = f"NOCTIS_{__version__}"[:16]
 PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID
 
 PREAMBLE = b"\0" * 128 + b"DICM"
+PRIVATE_BYTES = 256  # of (0002,0102): room for the commit record, whose values are known only at the end
 READ_BYTES = 4096  # enough for every group 2 that we write
 _LONG_VRS = (b"OB", b"UN", b"OW", b"UT", b"UR", b"UC", b"SQ")
 
@@ -43,6 +45,7 @@ class FileMeta:
     origin: Origin
     dataset_start: int  # bytes from the start of the file
     flags: tuple[str, ...] = ()
+    record: "Record | None" = None  # None: the file was never committed
 
 
 def _element(element: int, vr: bytes, value: bytes) -> bytes:
@@ -53,18 +56,39 @@ def _element(element: int, vr: bytes, value: bytes) -> bytes:
     return struct.pack("<HH2sH", 2, element, vr, len(value)) + value
 
 
+@dataclass(frozen=True)
+class Record:
+    """The commit record: what a whole file says of itself, so that a torn one is known after a power cut."""
+
+    sha256: str  # hex, of the data set
+    length: int  # bytes of the data set
+
+
+@dataclass(frozen=True)
+class Head:
+    """Preamble and group 2, ready to be followed by the data set, and where the record goes."""
+
+    encoded: bytes
+    record_at: int  # bytes from the start of the file
+    private: dict[str, Any]
+
+    def record(self, record: Record) -> bytes:
+        """The `PRIVATE_BYTES` at `record_at` of a file that is whole."""
+        return _private({**self.private, **asdict(record)})
+
+
 def encode(
     sop_class: bytes, sop_instance: bytes, transfer_syntax: str, origin: Origin, flags: tuple[str, ...] = ()
-) -> bytes:
-    """Preamble and group 2, Explicit VR Little Endian, ready to be followed by the data set.
+) -> Head:
+    """Preamble and group 2, Explicit VR Little Endian.
 
     Parameters
     ----------
     sop_class, sop_instance
         The UIDs as the command gave them, without padding; cut at 1024 bytes.
     """
-    title = {"calling": _latin(origin.calling)[:16], "called": _latin(origin.called)[:16]}
-    private = json.dumps({"association": origin.association, "flags": flags}, separators=(",", ":")).encode()
+    calling, called = _latin(origin.calling)[:16], _latin(origin.called)[:16]
+    private = {"association": origin.association, "flags": flags}
     body = b"".join(
         (
             _element(0x0001, b"OB", b"\0\1"),
@@ -73,16 +97,24 @@ def encode(
             _element(0x0010, b"UI", transfer_syntax.encode("ascii", "replace")),
             _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
-            _element(0x0016, b"AE", title["calling"]),
-            _element(0x0017, b"AE", title["calling"]),
-            _element(0x0018, b"AE", title["called"]),
+            _element(0x0016, b"AE", calling),
+            _element(0x0017, b"AE", calling),
+            _element(0x0018, b"AE", called),
             _element(0x0026, b"UR", f"dicom://{_host(origin.address)}".encode()),
             _element(0x0028, b"UR", f"dicom://:{origin.port}".encode()),
             _element(0x0100, b"UI", PRIVATE_CREATOR_UID.encode()),
-            _element(0x0102, b"OB", private),
+            _element(0x0102, b"OB", _private(private)),
         )
     )
-    return PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
+    encoded = PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
+    return Head(encoded, len(encoded) - PRIVATE_BYTES, private)
+
+
+def _private(values: dict[str, Any]) -> bytes:
+    encoded = json.dumps(values, separators=(",", ":")).encode()
+    if len(encoded) > PRIVATE_BYTES:
+        raise ValueError(f"the private information has {len(encoded)} bytes")
+    return encoded.ljust(PRIVATE_BYTES)
 
 
 def read(descriptor: int) -> FileMeta:
@@ -112,7 +144,7 @@ def read(descriptor: int) -> FileMeta:
                 raise ValueError("a broken element in the File Meta Information")
             values[element] = head[at : at + length]
             at += length
-        private = json.loads(values.get(0x0102, b"{}").rstrip(b"\0") or b"{}")
+        private = json.loads(values.get(0x0102, b"").strip(b"\0 ") or b"{}")
         return FileMeta(
             sop_class_uid=_text(values[0x0002]),
             sop_instance_uid=_text(values[0x0003]),
@@ -126,6 +158,7 @@ def read(descriptor: int) -> FileMeta:
             ),
             dataset_start=end,
             flags=tuple(private.get("flags", ())),
+            record=Record(str(private["sha256"]), int(private["length"])) if "sha256" in private else None,
         )
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise StorageError(f"this is not a file that Noctis wrote: {error}") from error

@@ -56,7 +56,8 @@ class RunningListener:
         return sorted(self.home.spool.glob("*/new/*.dcm"))
 
     def unfinished(self) -> list[Path]:
-        return sorted(self.home.spool.glob("*/tmp/*"))
+        """Files that are being written; those created ahead are empty."""
+        return sorted(path for path in self.home.spool.glob("*/tmp/*/*.dcm") if path.stat().st_size)
 
     def quarantined(self) -> list[Path]:
         return sorted(self.home.quarantine.glob("*/*.dcm"))

@@ -1,0 +1,201 @@
+"""The registry on a real database: unique titles and ports, nothing handed on to a stranger, every change an event."""
+
+import threading
+
+import pytest
+from sqlalchemy import Engine, select, text
+
+from noctis.config import Settings
+from noctis.db import models
+from noctis.errors import ConflictError, NotFoundError, UsageError
+from noctis.facilities.registry import Registry, parse_device
+
+
+@pytest.fixture
+def registry(engine: Engine, settings: Settings) -> Registry:
+    return Registry(engine, settings, actor="tester")
+
+
+def test_titles_and_ports_are_generated(registry: Registry, settings: Settings) -> None:
+    first, second = registry.add("Central Hospital"), registry.add("Žilina Clinic")
+    assert first.ae_title.startswith("CENTRALHOSP")
+    assert (first.slug, second.slug) == ("central-hospital", "zilina-clinic")
+    assert [first.port, second.port] == [settings.facilities.first_port, settings.facilities.first_port + 1]
+    assert registry.get("central-hospital") == first
+    assert registry.get("CENTRAL hospital") == first
+    assert registry.get(first.ae_title) == first
+    assert registry.get(str(first.port)) == first
+
+
+def test_twenty_adds_at_the_same_moment_all_succeed_with_different_ports(registry: Registry) -> None:
+    start = threading.Barrier(20)
+    made: list[int] = []
+    failed: list[Exception] = []
+
+    def add(number: int) -> None:
+        start.wait()
+        try:
+            made.append(registry.add(f"Clinic {number}").port)
+        except Exception as error:  # noqa: BLE001 - told by the assertion
+            failed.append(error)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(set(made)) == 20
+
+
+def test_a_removed_facilitys_port_title_and_folder_stay_taken(registry: Registry) -> None:
+    gone = registry.add("Central")
+    registry.remove("central")
+    again = registry.add("Central")
+    assert again.port == gone.port + 1
+    assert again.slug == "central-2"
+    with pytest.raises(ConflictError, match="was removed"):
+        registry.add("Other", ae_title=gone.ae_title)
+    with pytest.raises(ConflictError, match="was removed"):
+        registry.add("Other", port=gone.port)
+
+
+def test_a_former_port_is_not_handed_on_but_may_be_taken_back(registry: Registry) -> None:
+    facility = registry.add("Central")
+    former = facility.port
+    registry.edit("central", {"port": former + 10})
+    assert registry.add("Other").port == former + 1
+    with pytest.raises(ConflictError, match="once the facility central's"):
+        registry.add("Third", port=former)
+    assert registry.edit("central", {"port": former}).port == former
+
+
+def test_a_removed_facility_comes_back_as_it_was(registry: Registry) -> None:
+    before = registry.add("Central", devices=[parse_device("CT1@10.0.0.0/8")])
+    registry.remove("central")
+    with pytest.raises(NotFoundError, match="restore central"):
+        registry.get("central")
+    after = registry.restore("central")
+    assert (after.port, after.ae_title, after.slug, after.devices) == (
+        before.port,
+        before.ae_title,
+        before.slug,
+        before.devices,
+    )
+    assert after.enabled
+
+
+def test_a_facility_with_studies_is_removed_only_when_told_to_keep_them(registry: Registry, engine: Engine) -> None:
+    facility = registry.add("Central")
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO study (facility_id, study_instance_uid, first_received, last_received) "
+                "VALUES (:id, '1.2.3', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)"
+            ),
+            {"id": facility.id},
+        )
+    with pytest.raises(ConflictError, match="has 1 studies"):
+        registry.remove("central")
+    registry.remove("central", keep_studies=True)
+    assert registry.all() == []
+    assert [each.slug for each in registry.all(removed=True)] == ["central"]
+
+
+def test_titles_are_unique_among_facilities_and_devices(registry: Registry, settings: Settings) -> None:
+    registry.add("Central", ae_title="CENTRAL", devices=[parse_device("CT1")])
+    with pytest.raises(ConflictError, match="taken by 'Central'"):
+        registry.add("Other", ae_title="CENTRAL")
+    with pytest.raises(ConflictError, match="a device of 'Central'"):
+        registry.add("Other", ae_title="CT1")
+    other = registry.add("Other")
+    with pytest.raises(ConflictError, match="taken by the facility 'Central'"):
+        registry.add_device("other", parse_device("CENTRAL"))
+    with pytest.raises(ConflictError, match="server's own"):
+        registry.add_device("other", parse_device(settings.server.ae_title))
+    with pytest.raises(ConflictError, match="already"):
+        registry.add_device("central", parse_device("CT1"))
+    registry.add_device("other", parse_device("CT1@10.2.0.0/16"))  # two hospitals may have a CT1 each
+    assert [str(each) for each in registry.get(other.slug).devices] == ["CT1@10.2.0.0/16"]
+
+
+@pytest.mark.parametrize(
+    ("port", "error", "word"),
+    [(0, UsageError, "out of range"), (65536, UsageError, "out of range"), (-1, UsageError, "out of range")],
+)
+def test_ports_out_of_range(registry: Registry, port: int, error: type[Exception], word: str) -> None:
+    with pytest.raises(error, match=word):
+        registry.add("Central", port=port)
+
+
+def test_a_taken_port_says_by_whom(registry: Registry, settings: Settings) -> None:
+    registry.add("Central", port=20000)
+    with pytest.raises(ConflictError, match="taken by 'Central'"):
+        registry.add("Other", port=20000)
+    with pytest.raises(ConflictError, match="default listener"):
+        registry.add("Other", port=settings.server.port)
+
+
+def test_nearest_names_are_offered(registry: Registry) -> None:
+    registry.add("Central Hospital")
+    registry.add("City Clinic")
+    with pytest.raises(NotFoundError, match="did you mean central-hospital"):
+        registry.get("centrl hospitl")
+
+
+def test_every_change_is_an_event(registry: Registry, engine: Engine) -> None:
+    registry.add("Central")
+    registry.edit("central", {"workers": 2})
+    registry.edit("central", {"workers": 2})  # nothing changed: nothing noted
+    registry.edit("central", {"enabled": False})
+    registry.add_device("central", parse_device("CT1"))
+    registry.remove_device("central", parse_device("CT1"))
+    registry.remove("central")
+    with engine.connect() as connection:
+        rows = connection.execute(select(models.Event.action, models.Event.actor).order_by(models.Event.id)).all()
+    assert [action for action, _ in rows] == [
+        "facility.added",
+        "facility.edited",
+        "facility.disabled",
+        "device.added",
+        "device.removed",
+        "facility.removed",
+    ]
+    assert {actor for _, actor in rows} == {"tester"}
+
+
+def test_rows_by_plain_sql_are_taken_and_bad_ones_named(registry: Registry, engine: Engine) -> None:
+    with engine.begin() as connection:
+        for name, slug, title, port in (
+            ("Good", "good", "GOOD1", 20001),
+            ("Bad slug", "../etc", "BAD1", 20002),
+            ("Bad title", "bad-title", "BAD\\1", 20003),
+        ):
+            connection.execute(
+                text("INSERT INTO facility (name, slug, ae_title, port) VALUES (:name, :slug, :title, :port)"),
+                {"name": name, "slug": slug, "title": title, "port": port},
+            )
+    snapshot = registry.snapshot()
+    assert [each.slug for each in snapshot.facilities] == ["good"]
+    assert snapshot.facilities[0].enabled
+    assert len(snapshot.refused_rows) == 2
+    assert "'Bad slug'" in " ".join(snapshot.refused_rows)
+
+
+@pytest.mark.parametrize("text_", ["CT1@", "CT1@nonsense", "CT1@10.0.0.0/99", "@10.0.0.0/8", "", "A" * 17, "CT\\1"])
+def test_malformed_devices_are_explained(text_: str) -> None:
+    with pytest.raises(UsageError):
+        parse_device(text_)
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("CT1", "CT1"),
+        ("CT1@10.1.2.3", "CT1@10.1.2.3/32"),
+        ("CT1@10.1.2.3/8", "CT1@10.0.0.0/8"),
+        (" CT 1 @::1", "CT 1@::1/128"),
+    ],
+)
+def test_devices_as_they_are_written(written: str, stored: str) -> None:
+    assert str(parse_device(written)) == stored
