@@ -1,0 +1,1 @@
+"""Benchmarks: Noctis beside other receivers, in one run on one machine (docs/performance.md)."""
