@@ -165,6 +165,9 @@ class Reception:
         request, file = self._request, self._file
         try:
             header = read_header(file.descriptor, file.dataset_start, request.transfer_syntax)
+        except OSError as error:
+            file.discard()
+            return self._service.out_of_resources(f"the spool cannot be read: {error.strerror}").finish()
         except HeaderError as error:
             return self._service.set_aside(
                 request, file, Reason.UNPARSEABLE, f"cannot understand: {error}", Status.CANNOT_UNDERSTAND

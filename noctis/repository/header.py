@@ -21,11 +21,12 @@ import struct
 import threading
 import warnings
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from noctis.repository.names import is_uid
 from noctis.repository.text import ABSENT, character_set, decode
 from noctis.repository.walk import (
+    LONG_CUT,
     LONG_VRS,
     PIXEL_DATA_GROUP,
     SHORT_VRS,
@@ -153,11 +154,8 @@ def _plain(source: Source, transfer_syntax_uid: str) -> Header:
     flags = {"syntax"} if (implicit, big) != declared else set()
     try:
         found = walk(source, _WANTED, implicit=implicit, big=big)
-    except NotUnderstood:
-        read = _by_pydicom(source, implicit=implicit, big=big)
-        if read is None:
-            raise
-        found = read
+    except NotUnderstood as reason:
+        found = _by_pydicom(source, reason, implicit=implicit, big=big)
     return _header(found, ">" if big else "<", flags)
 
 
@@ -165,8 +163,11 @@ def _deflated(source: Source) -> Header:
     for limit in (_INFLATED_FIRST, INFLATED_MAX):
         inflated = _inflate(source, limit)
         if inflated is None:
-            header = _plain(source, "")
-            return Header(**{**header.__dict__, "flags": tuple(sorted({*header.flags, "syntax"}))})
+            try:
+                header = _plain(source, "")
+            except (Truncated, TooMuch, NotUnderstood) as error:
+                raise HeaderError(f"it is not deflated, or damaged; and taken as it is, {error}") from None
+            return replace(header, flags=tuple(sorted({*header.flags, "syntax"})))
         try:
             return _plain(inflated, "")
         except Truncated:
@@ -216,34 +217,37 @@ def _encoding(source: Source, declared: tuple[bool, bool]) -> tuple[bool, bool]:
     return False, declared[1]
 
 
-def _by_pydicom(source: Source, *, implicit: bool, big: bool) -> Found | None:
-    """What pydicom finds at the beginning of a data set that the walk is lost in; None when it is no SOP instance."""
+def _by_pydicom(source: Source, reason: NotUnderstood, *, implicit: bool, big: bool) -> Found:
+    """What pydicom finds at the beginning of a data set that the walk is lost in, for the `reason` it gives."""
     from pydicom.dataelem import RawDataElement
     from pydicom.filereader import data_element_generator
 
+    elements = data_element_generator(
+        io.BytesIO(source.read(0, _FALLBACK_MAX)),
+        implicit,
+        not big,
+        stop_when=lambda tag, vr, length: int(tag) >= PIXEL_DATA_GROUP,
+        specific_tags=list(_WANTED),
+    )
     found: Found = {}
     with _quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        elements = data_element_generator(
-            io.BytesIO(source.read(0, _FALLBACK_MAX)),
-            implicit,
-            not big,
-            stop_when=lambda tag, vr, length: int(tag) >= PIXEL_DATA_GROUP,
-            specific_tags=list(_WANTED),
-        )
         try:
             for element in elements:
-                if isinstance(element, RawDataElement) and element.tag in _WANTED:
-                    value = element.value or b""
-                    if len(value) < element.length != UNDEFINED:
-                        raise Truncated(f"the data set ends inside element {tag_name(int(element.tag))}")
-                    vr = element.VR.encode("latin-1") if element.VR and not element.is_implicit_VR else None
-                    found[int(element.tag)] = (vr, value, len(value))
+                if not isinstance(element, RawDataElement) or element.tag not in _WANTED:
+                    continue
+                tag, value = int(element.tag), element.value or b""
+                if len(value) < element.length != UNDEFINED:
+                    raise Truncated(f"the data set ends inside element {tag_name(tag)}")
+                vr = element.VR.encode("latin-1") if element.VR and not element.is_implicit_VR else None
+                found[tag] = (vr, value[:LONG_CUT] if len(value) > VALUE_MAX else value, len(value))
         except Truncated:
             raise
         except Exception as error:
-            raise NotUnderstood(f"it cannot be read as a data set: {type(error).__name__}") from error
-    return found if _SOP_INSTANCE_UID in found else None
+            raise reason from error
+    if _SOP_INSTANCE_UID not in found:  # pydicom stops without a word where it is lost
+        raise reason
+    return found
 
 
 def _header(found: Found, order: str, flags: set[str]) -> Header:

@@ -14,6 +14,7 @@ pydicom's tables are used, its functions are not: they tell of a bad value by wa
 to all threads of a process.
 """
 
+import codecs
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,7 +157,7 @@ def _one(name: str) -> tuple[str, bool]:
     plain = name.lower().replace("-", "_").replace(" ", "_")
     if _FOREIGN.fullmatch(plain):
         try:
-            b"".decode(plain)
+            codecs.lookup(plain)
         except LookupError:  # iso_8859_12
             return _DEFAULT, False
         return plain, False

@@ -6,7 +6,8 @@ length are walked without recursion. Promises bounded work: the number of elemen
 limited, a piece of the file is read at most once, no value is read beyond `VALUE_MAX`.
 
 Behind the last wanted tag the walk goes on, for a while, only to notice a data set that ends too early: whatever it
-does not understand there is let be. Before it, `NotUnderstood` says that this is not how the data set is built.
+does not understand there is let be, if anything was found. Before it, `NotUnderstood` says that this is not how the
+data set is built.
 """
 
 import os
@@ -146,14 +147,14 @@ def walk(source: Source, wanted: frozenset[int], *, implicit: bool, big: bool) -
                 items = False
             elif modes and not items and element == 0xE00D:
                 items = True
-            elif tail:
+            elif tail and found:
                 return found
             elif modes or length:
                 raise NotUnderstood(f"an item out of place at byte {position}, near {tag_name(tag)}")
             position = value
             continue
         if items:
-            if tail:
+            if tail and found:
                 return found
             raise NotUnderstood(f"no item where one was expected at byte {position}, in {tag_name(tag)}")
 
@@ -178,7 +179,7 @@ def walk(source: Source, wanted: frozenset[int], *, implicit: bool, big: bool) -
         else:
             guess = _unknown_vr(source, position, order, nested=bool(modes))
             if guess is None:
-                if tail:
+                if tail and found:
                     return found
                 raise NotUnderstood(f"an unknown VR at byte {position}, in {tag_name(tag)}")
             vr, length, value = guess
@@ -202,7 +203,7 @@ def walk(source: Source, wanted: frozenset[int], *, implicit: bool, big: bool) -
             value += length
         position = value
 
-    if tail and (source.cut or not sure):
+    if tail and found and (source.cut or not sure):
         return found
     if sure:
         raise Truncated(f"the data set ends inside element {tag_name(tag)}")

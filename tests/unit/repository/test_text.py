@@ -44,7 +44,7 @@ PIECES = [
     b"\x1b(J",
     b"\x1b)I",
     b"\xd4\xcf\xc0\xde",
-    b"\x1b$(D\"/",
+    b'\x1b$(D"/',
     b"\x1b-F",
     b"\x1b-L",
     b"\x1b-A",
@@ -129,7 +129,9 @@ def test_the_standards_examples(sets: str, raw: bytes, expected: str) -> None:
     assert decode(b"PN", raw, characters) == (expected, True)
 
 
-@pytest.mark.parametrize("sets", ["NO SUCH SET", "ISO_IR 999", "ISO-IR 100", "ISO_IR 192\\ISO 2022 IR 87", "utf-8", "zip"])
+@pytest.mark.parametrize(
+    "sets", ["NO SUCH SET", "ISO_IR 999", "ISO-IR 100", "ISO_IR 192\\ISO 2022 IR 87", "utf-8", "zip"]
+)
 def test_what_is_no_term_of_the_standard_is_not_sound(sets: str) -> None:
     assert not character_set(sets.encode()).sound
 
