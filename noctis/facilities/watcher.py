@@ -57,6 +57,7 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
+    scoreboard.begin(os.getpid())
     engine = make_engine(settings)
     wait = settings.supervisor.watch_seconds
     refused: tuple[str, ...] = ()

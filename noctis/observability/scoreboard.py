@@ -64,7 +64,9 @@ class Scoreboard:
         self._lock = threading.Lock()
 
     def begin(self, pid: int) -> None:
-        """A new process takes over: what was live is gone."""
+        """A new process takes over: what was live is gone. Said again by the same process it changes nothing."""
+        if self.get(Counter.PID) == pid:
+            return
         self._lock = threading.Lock()  # the fork may have copied a held one
         if self.get(Counter.PID):
             self.add(Counter.RESTARTS)

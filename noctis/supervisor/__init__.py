@@ -1,0 +1,1 @@
+"""The parent of all processes, on the `supervisor` package."""

@@ -1,0 +1,296 @@
+"""The parent: owns every listening socket, forks every process, runs no DICOM and touches no database.
+
+It compares the facilities of `run/facilities.json` with the listeners that run whenever that file is another one, and
+starts, stops or re-binds only those that differ. The watcher, a child, keeps the file true to the facilities table.
+"""
+
+import fcntl
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+from supervisor import supervisord
+from supervisor.medusa import asyncore_25 as asyncore
+from supervisor.states import SupervisorStates
+
+from noctis import __version__
+from noctis.config import Settings
+from noctis.db import migrate
+from noctis.db.engine import make_engine
+from noctis.errors import DatabaseError, ExitCode, SupervisorError
+from noctis.facilities import watcher
+from noctis.facilities.snapshot import Snapshot, SnapshotReader
+from noctis.home import UMASK
+from noctis.observability.scoreboard import Scoreboard
+from noctis.supervisor import group, notify
+from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
+from noctis.supervisor.options import Options, Waker
+from noctis.supervisor.plan import Plan, make_plan, wanted
+from noctis.supervisor.process import Restart
+
+log = structlog.get_logger()
+
+ADOPTED = "_NOCTIS_LISTENING"  # the environment variable that hands sockets to the next image
+
+
+def services() -> dict[str, Callable[[Settings, Scoreboard], int]]:
+    """The processes beside the listeners: a new one is one line here."""
+    from noctis.archiver import service as archiver
+
+    return {"watcher": watcher.run, "archiver": archiver.run}
+
+
+class Parent(supervisord.Supervisor):  # type: ignore[misc]
+    """supervisord's main loop over our groups."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        settings = options.settings
+        self.settings = settings
+        self.started_at = time.time()
+        self.snapshot = Snapshot()
+        self._reader = SnapshotReader(settings.paths.snapshot)
+        self._retiring: set[str] = set()
+        self._ready = False
+        self._watchdog = notify.watchdog_seconds()
+        self._watchdog_at = 0.0
+
+    def runforever(self) -> None:
+        """The control socket is open and the signals are ours: start what shall run, then supervisor's loop."""
+        self._start_services()
+        self.reconcile()
+        super().runforever()
+
+    def _start_services(self) -> None:
+        settings = self.settings
+        restart = self._restart(on_success=True)
+        for priority, (name, run) in enumerate(services().items()):
+            target = partial(run, settings)
+            config = GroupConfig(
+                self.options,
+                name,
+                priority,  # below the listeners' 500: these stop last
+                partial(_service_group, target=target, stop_seconds=self._stop_seconds, restart=restart),
+            )
+            self.add_process_group(config)
+
+    @property
+    def _stop_seconds(self) -> float:
+        return self.settings.listeners.drain_seconds + 5.0
+
+    def _restart(self, *, on_success: bool) -> Restart:
+        settings = self.settings.supervisor
+        return Restart(on_success, settings.crash_limit, settings.backoff_max_seconds)
+
+    # -- reconcile
+
+    def reconcile(self) -> Plan:
+        """Make the listeners what the snapshot says; what was done."""
+        before, after = self.snapshot, self._reader.current()
+        plan = make_plan(before, after)
+        self.snapshot = after
+        shall = wanted(after, self.settings.server.port)
+        for name, spec in shall.items():
+            running = self.process_groups.get(name)
+            if running is None:
+                self.add_process_group(GroupConfig(self.options, name, 500, partial(self._listener_group, spec)))
+            else:
+                self._retiring.discard(name)
+                running.serve(spec)
+        for name, running in self.process_groups.items():
+            if isinstance(running, ListenerGroup) and name not in shall and name not in self._retiring:
+                self._retiring.add(name)
+                running.retire()
+        changes = {name: changed for name, changed in plan.as_json().items() if changed}
+        if changes:
+            log.info("supervisor.reconciled", **{name: len(changed) for name, changed in changes.items()})
+        self.options.poller.wake()
+        return plan
+
+    def _listener_group(self, spec: Any, config: GroupConfig) -> ListenerGroup:
+        from noctis.listener import process as listener
+
+        settings = self.settings
+        on_demand = settings.listeners.on_demand
+
+        def serve(sock: Any, slug: str | None, scoreboard: Scoreboard) -> int:
+            return listener.run(sock, settings, slug, scoreboard, on_demand=on_demand)
+
+        told = ListenerSettings(
+            bind=settings.server.bind,
+            backlog=settings.listeners.backlog,
+            on_demand=on_demand,
+            stop_seconds=self._stop_seconds,
+            restart=self._restart(on_success=not on_demand),
+        )
+        return ListenerGroup(config, spec, told, serve)
+
+    # -- the loop
+
+    def tick(self, now: float | None = None) -> None:
+        super().tick(now)
+        if self.options.hang_up:
+            self.options.hang_up = False
+            self._hang_up()
+        if self._reader.current() is not self.snapshot and self.options.mood == SupervisorStates.RUNNING:
+            self.reconcile()
+        for name in list(self._retiring):
+            if not self.process_groups[name].processes:
+                self.remove_process_group(name)
+                self._retiring.discard(name)
+        self._tell_systemd()
+
+    def _hang_up(self) -> None:
+        """SIGHUP: the watcher looks at the table at once; its file is looked at on every pass."""
+        notify.reloading()
+        log.info("supervisor.reload_requested")
+        for each in self.process_groups["watcher"].active:
+            if each.pid:
+                os.kill(each.pid, signal.SIGHUP)
+        self._ready = False  # READY=1 is said again, which ends systemd's "reloading"
+
+    def _tell_systemd(self) -> None:
+        now = time.monotonic()
+        if self.options.mood != SupervisorStates.RUNNING:
+            return
+        if not self._ready and all(each.settled() for each in self.process_groups.values()):
+            self._ready = True
+            listeners = sum(isinstance(each, ListenerGroup) for each in self.process_groups.values())
+            log.info("supervisor.ready", listeners=listeners, seconds=round(time.time() - self.started_at, 2))
+            notify.ready(f"{listeners} listeners")
+        if self._watchdog is not None and now >= self._watchdog_at:
+            self._watchdog_at = now + self._watchdog
+            notify.notify("WATCHDOG=1")
+
+    def handle_signal(self) -> None:
+        mood = self.options.mood
+        super().handle_signal()
+        if mood == SupervisorStates.RUNNING and self.options.mood != mood:
+            log.info("supervisor.stopping")
+            notify.stopping()
+            for each in self.process_groups.values():
+                if isinstance(each, ListenerGroup) and self.options.mood == SupervisorStates.SHUTDOWN:
+                    each.retire()
+
+    def listening(self) -> list[ListenerGroup]:
+        return [
+            each
+            for each in self.process_groups.values()
+            if isinstance(each, ListenerGroup) and each.config.name not in self._retiring
+        ]
+
+
+def _service_group(config: GroupConfig, *, target: Any, stop_seconds: float, restart: Restart) -> Group:
+    made = Group(config, target, stop_seconds=stop_seconds, restart=restart)
+    made.resize(1)
+    return made
+
+
+def preload() -> None:
+    """Import and build once what every child needs; their memory is shared with ours."""
+    import sqlalchemy.dialects.sqlite
+
+    import noctis.archiver.service
+    import noctis.listener.process
+
+    assert sqlalchemy.dialects.sqlite
+    assert noctis.archiver.service
+    assert noctis.listener.process
+    gc.collect()
+    gc.freeze()
+
+
+def prepare(settings: Settings) -> None:
+    """The home, the schema and the first snapshot, before anything is forked.
+
+    Raises
+    ------
+    NoctisError
+        The home cannot be used, or the database is of a newer release. One that cannot be reached is no obstacle: the
+        last snapshot is in force until it is back.
+    """
+    settings.paths.create()
+    engine = make_engine(settings, pooled=False)
+    try:
+        if settings.database.migrate:
+            state = migrate.upgrade(engine)
+            if not state.up_to_date:
+                log.info("database.upgraded", before=state.current, now=state.head)
+        else:
+            migrate.require_current(engine)
+        watcher.refresh(settings, engine)
+    except DatabaseError as error:
+        if "newer Noctis" in error.message or not settings.paths.snapshot.exists():
+            raise
+        log.error("database.down", error=str(error), action="starting from the last snapshot of the facilities")
+    finally:
+        engine.dispose()
+
+
+def supervise(settings: Settings, reexec_argv: list[str]) -> int:
+    """Run until SIGTERM or SIGINT; the whole of `noctis supervise`.
+
+    Parameters
+    ----------
+    reexec_argv
+        The command that starts this program again, for `supervisorctl reload`: same pid, listening sockets kept.
+    """
+    os.umask(UMASK)
+    settings.paths.create()
+    lock = _only_one(settings.paths.run / "supervisor.lock")
+    prepare(settings)
+    group.adopt(os.environ.pop(ADOPTED, ""))
+    preload()
+    options = Options(settings)
+    options.realize(args=[], doc=__doc__)
+    parent = Parent(options)
+    Waker()
+    log.info("supervisor.starting", version=__version__, home=str(settings.paths.root), pid=os.getpid())
+    try:
+        parent.main()
+    except asyncore.ExitNow:
+        pass
+    finally:
+        options.close_httpservers()
+    if options.mood == SupervisorStates.RESTARTING:
+        _exec_again(parent, reexec_argv, lock)
+    log.info("supervisor.stopped")
+    return ExitCode.DONE
+
+
+def _only_one(path: Path) -> int:
+    """Hold the lock of this home, or say who does."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise SupervisorError(
+            f"a supervisor runs on this home already (pid {pid})", fix="noctis status, or stop that one first"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _exec_again(parent: Parent, argv: list[str], lock: int) -> None:
+    kept = []
+    for each in parent.process_groups.values():
+        if isinstance(each, ListenerGroup) and each.sock is not None:
+            each.sock.set_inheritable(True)
+            address, port = each.sock.getsockname()[:2]
+            kept.append(f"{address},{port},{each.sock.fileno()}")
+    os.environ[ADOPTED] = ";".join(kept)
+    signal.set_wakeup_fd(-1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.close(lock)
+    os.execv(argv[0], argv)
