@@ -6,6 +6,7 @@ what was expected; it never starts with half a configuration.
 """
 
 import difflib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from noctis.errors import ConfigError
@@ -207,8 +209,8 @@ def load_settings(config: str | os.PathLike[str] | None = None, options: Mapping
     except ValidationError as error:
         places = [_explain(problem, path, lines, options) for problem in error.errors()]
         raise ConfigError("the configuration is not valid:\n  " + "\n  ".join(dict.fromkeys(places))) from None
-    except Exception as error:
-        raise ConfigError(f"the configuration is not valid: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(f"the configuration is not valid:\n  {_not_json() or error}") from error
 
 
 def home_is_explicit(settings: Settings) -> bool:
@@ -283,6 +285,22 @@ def _expected(message: str) -> str:
     if message.startswith("String should "):
         return "text that should " + message.removeprefix("String should ")
     return message
+
+
+def _not_json() -> str | None:
+    """Whole sections and lists are JSON in a variable: the first one that is not."""
+    for section, field in Settings.model_fields.items():
+        defaults = {section: field.default}
+        if isinstance(field.default, Section):
+            defaults |= {f"{section}__{key}": value for key, value in field.default}
+        for key, default in defaults.items():
+            name = ENV_PREFIX + key.upper()
+            if isinstance(default, Section | tuple) and os.environ.get(name):
+                try:
+                    json.loads(os.environ[name])
+                except ValueError:
+                    return f"variable {name}: {key.replace('__', '.')}: expected JSON, found {os.environ[name]!r}"
+    return None
 
 
 def _contains(options: Mapping[str, Any], location: tuple[str, ...]) -> bool:

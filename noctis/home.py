@@ -4,12 +4,15 @@ Folders are made 0700 and files 0600 (umask 077): what is here is patients' data
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from noctis.errors import HomeError
 
 UMASK = 0o077
+SOCKET_PATH_MAX = 107  # bytes, of sockaddr_un without its NUL
 
 
 @dataclass(frozen=True)
@@ -103,3 +106,22 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """A name for a socket whose own path may be longer than sockaddr_un takes: through its folder's descriptor.
+
+    Raises
+    ------
+    OSError
+        There is no such folder.
+    """
+    if len(os.fsencode(path)) <= SOCKET_PATH_MAX:
+        yield str(path)
+        return
+    folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

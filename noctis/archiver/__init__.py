@@ -1,0 +1,1 @@
+"""The archiver: the process that moves spool → archive + index, writes the ledgers and completes studies."""

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+# What pynetdicom answers where nobody is bound to an event that wants an answer.
+DEFAULT_HANDLERS = {event: (evt.get_default_handler(event), None) for event in evt._INTERVENTION_EVENTS}
+
 
 class Outcome(StrEnum):
     """How an association ended."""
@@ -79,6 +82,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self._origin = Origin()
         self._started_at = datetime.now(UTC)
         self._instances = self._bytes = self._failures = self._echoes = 0
+
+    def _bind_defaults(self) -> None:
+        """pynetdicom binds its default handlers one by one; ours are made once, and shared until somebody binds."""
+        self._handlers = dict(DEFAULT_HANDLERS)
 
     # -- the thread
 

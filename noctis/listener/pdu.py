@@ -16,6 +16,7 @@ SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
 SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
+_FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
 _TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
 
 
@@ -78,7 +79,7 @@ class PduReader:
         self._socket = sock
         self._max_pdu = max_pdu
         self._limits = limits
-        self._buffer = bytearray(2 * (max_pdu + HEAD))
+        self._buffer = bytearray(min(_FIRST_BYTES, 2 * (max_pdu + HEAD)))
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -144,10 +145,10 @@ class PduReader:
             self._receive(deadline)
 
     def _make_room(self, count: int) -> None:
-        """Move what is here to the front, into a larger buffer where the PDU needs one (an A-ASSOCIATE-RQ may)."""
+        """Move what is here to the front, into a larger buffer where the PDU needs one."""
         held = self._end - self._start
         if count > len(self._buffer):
-            larger = bytearray(count)
+            larger = bytearray(max(count, 2 * (self._max_pdu + HEAD)))
             larger[:held] = self._view[self._start : self._end]
             self._buffer, self._view = larger, memoryview(larger)
         else:

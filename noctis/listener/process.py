@@ -35,6 +35,7 @@ def run(
     *,
     on_demand: bool = False,
     foreground: bool = False,
+    snapshots: SnapshotReader | None = None,
 ) -> int:
     """Serve one port until told to stop.
 
@@ -48,12 +49,15 @@ def run(
         End after `listeners.idle_seconds` without an association.
     foreground
         Nobody supervises: Ctrl-C stops it as SIGTERM does.
+    snapshots
+        One that has read the file already: its memory is shared with the process that forked us.
     """
     stop = StopSignal(interruptible=foreground)
     scoreboard.begin(os.getpid())
-    facility = SnapshotReader(settings.paths.snapshot).current().by_slug.get(slug) if slug else None
+    snapshots = snapshots or SnapshotReader(settings.paths.snapshot)
+    facility = snapshots.current().by_slug.get(slug) if slug else None
     title = facility.ae_title if facility else settings.server.ae_title
-    listener = Listener(sock, settings, title, scoreboard, name=f"{slug or 'default'}-{os.getpid()}")
+    listener = Listener(sock, settings, title, scoreboard, f"{slug or 'default'}-{os.getpid()}", snapshots)
     log.info("listener.ready", port=listener.port, ae_title=title, facility=slug)
     scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
     serve(listener, stop, settings.listeners.idle_seconds if on_demand else None)

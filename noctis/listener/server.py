@@ -6,7 +6,6 @@ and to start one thread per connection; keeps the list of live associations.
 
 import socket
 import threading
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -16,7 +15,7 @@ from pynetdicom.transport import AddressInformation, AssociationServer, Associat
 from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, recognise
 from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
-from noctis.listener.association import StreamingAssociation
+from noctis.listener.association import DEFAULT_HANDLERS, StreamingAssociation
 from noctis.listener.pdu import TimeLimits
 from noctis.listener.services import make_services
 from noctis.observability.scoreboard import Scoreboard
@@ -31,7 +30,15 @@ EXTRA_CONNECTIONS = 50  # beyond max_associations: they are told why by an A-ASS
 class Listener(AssociationServer):  # type: ignore[misc]
     """One port's server; all its associations share it."""
 
-    def __init__(self, sock: socket.socket, settings: Settings, title: str, scoreboard: Scoreboard, name: str) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        settings: Settings,
+        title: str,
+        scoreboard: Scoreboard,
+        name: str,
+        snapshots: SnapshotReader | None = None,
+    ) -> None:
         self._inherited = sock
         self._settings = settings
         self.scoreboard = scoreboard
@@ -45,7 +52,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         )
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
-        self._snapshots = SnapshotReader(Path(settings.paths.snapshot))
+        self._snapshots = snapshots or SnapshotReader(settings.paths.snapshot)
         self._associations: set[StreamingAssociation] = set()
         self._admitted: set[StreamingAssociation] = set()
         self._lock = threading.Lock()
@@ -54,6 +61,10 @@ class Listener(AssociationServer):  # type: ignore[misc]
         ae.implementation_class_uid = filemeta.IMPLEMENTATION_CLASS_UID
         ae.implementation_version_name = filemeta.IMPLEMENTATION_VERSION_NAME
         super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
+
+    def _bind_defaults(self) -> None:
+        """See `StreamingAssociation._bind_defaults`; building them anew costs each forked listener 2 MB."""
+        self._handlers = dict(DEFAULT_HANDLERS)
 
     # -- the inherited socket
 
@@ -151,17 +162,23 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
         acceptor = association.acceptor
         acceptor.maximum_length = listener.max_pdu
         acceptor.ae_title = listener.ae_title
-        acceptor.address_info = AddressInformation.from_tuple(listener.server_address)
+        acceptor.address_info = _address_information(listener.server_address)
         acceptor.implementation_class_uid = listener.ae.implementation_class_uid
         acceptor.implementation_version_name = listener.ae.implementation_version_name
-        association.requestor.address_info = AddressInformation.from_tuple(self.client_address)
-        for event, handlers in listener._handlers.items():
-            if event.is_intervention:
-                association.bind(event, *handlers)
-            else:
-                for handler in handlers:
-                    association.bind(event, *handler)
+        association.requestor.address_info = _address_information(self.client_address)
+        association._handlers = {
+            event: handlers if event.is_intervention else list(handlers)
+            for event, handlers in listener._handlers.items()
+        }
         return association
+
+
+def _address_information(address: tuple[Any, ...]) -> AddressInformation:
+    """pynetdicom's own way asks getaddrinfo, which loads 2 MB of name services into every process."""
+    made = AddressInformation.__new__(AddressInformation)
+    made._addr, made.port = address[0], address[1]
+    made.flowinfo, made.scope_id = (address[2], address[3]) if len(address) == 4 else (0, 0)
+    return made
 
 
 def _plain(address: str) -> str:

@@ -10,6 +10,7 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from noctis.home import short_path
 from noctis.repository.header import Header
 
 MAX_BYTES = 64 << 10  # of one datagram
@@ -27,7 +28,7 @@ class HintSender:
     """Sends without ever waiting; a full or missing socket costs a scan, never an image."""
 
     def __init__(self, path: Path) -> None:
-        self._path = str(path)
+        self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def send(self, hint: Hint) -> bool:
@@ -36,7 +37,7 @@ class HintSender:
         if len(message) > MAX_BYTES:
             message = json.dumps({**asdict(hint), "header": None}, separators=(",", ":")).encode()
         try:
-            with _short(self._path) as path:
+            with short_path(self._path) as path:
                 self._socket.sendto(message, path)
         except OSError:
             return False
@@ -54,7 +55,7 @@ class HintReceiver:
             path.unlink()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        with _short(str(path)) as name:
+        with short_path(path) as name:
             self._socket.bind(name)
         os.chmod(path, 0o600)
 
@@ -75,16 +76,3 @@ class HintReceiver:
 
     def close(self) -> None:
         self._socket.close()
-
-
-@contextlib.contextmanager
-def _short(path: str):  # type: ignore[no-untyped-def]
-    """A name for a socket whose path is longer than the 107 bytes of sockaddr_un: through its folder's descriptor."""
-    if len(os.fsencode(path)) <= 107:
-        yield path
-        return
-    folder = os.open(os.path.dirname(path), os.O_PATH | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{os.path.basename(path)}"
-    finally:
-        os.close(folder)

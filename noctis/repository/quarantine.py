@@ -7,8 +7,11 @@ refuses, and the caller answers the sender accordingly.
 """
 
 import contextlib
+import errno
+import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -67,12 +70,16 @@ class Quarantine:
     def folder(self, slug: str) -> Path:
         return self._root / slug
 
+    def names(self, slug: str) -> list[str]:
+        """The files in one facility's quarantine."""
+        try:
+            return [name for name in os.listdir(self.folder(slug)) if name.endswith(".dcm")]
+        except FileNotFoundError:
+            return []
+
     def count(self, slug: str) -> int:
         """Instances in one facility's quarantine."""
-        try:
-            return sum(name.endswith(".dcm") for name in os.listdir(self.folder(slug)))
-        except FileNotFoundError:
-            return 0
+        return len(self.names(slug))
 
     def keep(self, source: Path, slug: str, note: Note, *, cap: int, name: str | None = None) -> QuarantinedFile:
         """Move `source`, whose bytes are durable, here; done again after a crash it ends the same.
@@ -86,14 +93,39 @@ class Quarantine:
         """
         folder = self.folder(slug)
         target = folder / (name or source.name)
-        if not target.exists() and self.count(slug) >= cap:
-            raise QuarantineFullError(f"the quarantine of {slug} holds {cap} instances, its cap")
+        try:
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                sync_folder(folder.parent)
+            with _locked(folder):
+                if not target.exists() and self.count(slug) >= cap:
+                    raise QuarantineFullError(f"the quarantine of {slug} holds {cap} instances, its cap")
+                if not source.exists():  # somebody else was faster: their note stays
+                    raise FileNotFoundError(errno.ENOENT, f"{source.name} is gone")
+                _write_note(target, note)
+                _move(source, target)
+                sync_folder(folder)
+        except OSError as error:
+            raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
+        return QuarantinedFile(slug, target, note)
+
+    def keep_link(self, source: Path, slug: str, note: Note, *, name: str) -> QuarantinedFile:
+        """Keep a second name of `source` here, durably; `source` stays."""
+        folder = self.folder(slug)
+        target = folder / name
         try:
             if not folder.is_dir():
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 sync_folder(folder.parent)
             _write_note(target, note)
-            os.rename(source, target)
+            try:
+                os.link(source, target)
+            except OSError:  # another file system
+                partial = target.with_suffix(".partial")
+                shutil.copy2(source, partial)
+                with partial.open("rb") as copied:
+                    os.fsync(copied.fileno())
+                partial.replace(target)
             sync_folder(folder)
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
@@ -110,6 +142,32 @@ class Quarantine:
         for gone in (path, path.with_suffix(".json")):
             with contextlib.suppress(FileNotFoundError):
                 gone.unlink()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One at a time: the cap is exact, and two who keep the same file do not meet."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:  # the archive may lie on another file system
+            raise
+        temporary = target.with_suffix(".tmp")
+        shutil.copy2(source, temporary)
+        temporary.chmod(0o600)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        source.unlink()
 
 
 def _write_note(target: Path, note: Note) -> None:

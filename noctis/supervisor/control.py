@@ -1,23 +1,25 @@
 """The control socket's other end: what the CLI and the pages ask a running supervisor.
 
-Every call raises `SupervisorError`, with the command that starts one, when nothing answers.
+Every call opens a connection of its own and raises `SupervisorError`, with the command that starts a supervisor, when
+nothing answers. The socket is a file that only its owner and root can open; there is no other authentication.
 """
 
 import json
 import socket
 import time
 import xmlrpc.client
-from http.client import HTTPException
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from typing import Any, cast
-
-from supervisor.xmlrpc import SupervisorTransport
 
 from noctis.errors import SupervisorError
 from noctis.facilities.snapshot import Snapshot, dump
-from noctis.home import Home
+from noctis.home import Home, short_path
 
 START_IT = "start it: noctis supervise   (or: systemctl start noctis)"
 POLL_SECONDS = 0.02
+ANSWER_SECONDS = 30.0  # the parent answers between two turns of its loop
 
 
 class Control:
@@ -25,14 +27,21 @@ class Control:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._proxy = xmlrpc.client.ServerProxy(
-            "http://127.0.0.1", transport=SupervisorTransport("", "", f"unix://{home.control_socket}")
-        )
 
     def _call(self, name: str, *arguments: str) -> Any:
         try:
-            return getattr(self._proxy, name)(*arguments)
-        except (OSError, HTTPException) as error:
+            with xmlrpc.client.ServerProxy("http://noctis", transport=_Transport(self._home)) as proxy:
+                return getattr(proxy, name)(*arguments)
+        except TimeoutError as error:
+            raise SupervisorError(
+                f"the supervisor on {self._home.root} does not answer", fix="noctis check; systemctl restart noctis"
+            ) from error
+        except PermissionError as error:
+            raise SupervisorError(
+                f"Permission denied: {self._home.control_socket} is another user's",
+                fix="run as the user who runs noctis supervise, or as root",
+            ) from error
+        except (OSError, HTTPException, xmlrpc.client.ProtocolError) as error:
             raise SupervisorError(f"no supervisor runs on {self._home.root}", fix=START_IT) from error
         except xmlrpc.client.Fault as error:
             raise SupervisorError(f"the supervisor refused: {error.faultString}") from error
@@ -54,20 +63,18 @@ class Control:
         return int(self._call("supervisor.getPID"))
 
     def is_running(self) -> bool:
-        """Whether a supervisor answers. Asks nothing of it that could fail for another reason."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(5)
-            try:
-                probe.connect(str(self._home.control_socket))
-            except OSError:
-                return False
+        """Whether a supervisor listens. Asks nothing of it that could fail for another reason."""
+        try:
+            _connect(self._home, seconds=5.0).close()
+        except OSError:
+            return False
         return True
 
     def listener(self, slug: str | None) -> dict[str, Any] | None:
         """The status of one listener; None: there is none for this facility."""
         return next((each for each in self.status()["listeners"] if each["facility"] == slug), None)
 
-    def wait_listener(self, slug: str, seconds: float) -> dict[str, Any]:
+    def wait_listener(self, slug: str | None, seconds: float) -> dict[str, Any]:
         """Until the listener runs, or waits for its first connection; what it was last, when it does not in time."""
         deadline = time.monotonic() + seconds
         while True:
@@ -77,3 +84,36 @@ class Control:
             if time.monotonic() > deadline:
                 return found or {"facility": slug, "state": "stopped", "last_error": "no such listener"}
             time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def control_url(home: Home) -> Iterator[str]:
+    """The control socket as `supervisorctl -s` takes it. A long path is valid in this process alone, and as long."""
+    with short_path(home.control_socket) as path:
+        yield f"unix://{path}"
+
+
+def _connect(home: Home, seconds: float) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        with short_path(home.control_socket) as path:
+            sock.connect(path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class _Transport(xmlrpc.client.Transport):
+    """XML-RPC over the control socket."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self._home = home
+
+    def make_connection(self, host: Any) -> HTTPConnection:
+        made = HTTPConnection("noctis")
+        made.sock = _connect(self._home, ANSWER_SECONDS)
+        self._connection = host, made  # so that `close` finds it
+        return made

@@ -7,7 +7,6 @@ tried again every second.
 
 import errno
 import itertools
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -22,12 +21,14 @@ from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from noctis.observability.scoreboard import Counter
 from noctis.supervisor.plan import ListenerSpec
-from noctis.supervisor.ports import who_listens
 from noctis.supervisor.process import ForkedConfig, ForkedProcess, Restart
+from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
 
 BIND_RETRY_SECONDS = 1.0
+BIND_PATIENCE_SECONDS = 2.0  # processes of a killed parent let go of the port within this time
+BIND_PATIENT_RETRY_SECONDS = 0.05
 KEPT = (  # counters that outlive the process that counted
     Counter.ASSOCIATIONS,
     Counter.REFUSED,
@@ -56,8 +57,7 @@ class State(StrEnum):
 class ListenerSettings:
     """What every listener's group is told."""
 
-    bind: str
-    backlog: int
+    sockets: Sockets
     on_demand: bool
     stop_seconds: float
     restart: Restart
@@ -80,6 +80,9 @@ class GroupConfig(ProcessGroupConfig):  # type: ignore[misc]
 class Group(process.ProcessGroup):  # type: ignore[misc]
     """Processes that run one target; the number of them may change while they run."""
 
+    autostart = True
+    process_config = ForkedConfig
+
     def __init__(self, config: GroupConfig, target: Any, *, stop_seconds: float, restart: Restart) -> None:
         super().__init__(config)
         self._target = target
@@ -96,7 +99,7 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
         """Add processes, or let the newest ones drain."""
         for _ in range(count - len(self.active)):
             name = f"{self.config.name.partition('@')[0]}-{next(self._numbers)}"
-            config = ForkedConfig(
+            config = self.process_config(
                 self.config.options,
                 name,
                 self._target,
@@ -104,18 +107,11 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
                 restart=self._restart,
                 autostart=self.autostart,
             )
-            self.processes[name] = self.make_process(config)
+            self.processes[name] = config.make_process(self)
         for extra in self.active[count:]:
             extra.retiring = True
             if extra.state in (ProcessStates.RUNNING, ProcessStates.STARTING, ProcessStates.BACKOFF):
                 extra.stop()
-
-    autostart = True
-
-    def make_process(self, config: ForkedConfig) -> ForkedProcess:
-        made = config.make_process(self)
-        assert isinstance(made, ForkedProcess)
-        return made
 
     def transition(self) -> None:
         for each in list(self.processes.values()):
@@ -163,11 +159,7 @@ class ListenerProcess(ForkedProcess):
 
     def spawn(self) -> int | None:
         if not self.group.open():
-            self.laststart = time.time()
-            self.change_state(ProcessStates.STARTING)
-            self.record_spawnerr(self.group.bind_error)
-            self.change_state(ProcessStates.BACKOFF)
-            self.delay = time.time() + BIND_RETRY_SECONDS
+            self.put_off(self.group.bind_error or "the port is not free yet", self.group.bind_wait)
             return None
         return super().spawn()
 
@@ -182,6 +174,8 @@ class ListenerConfig(ForkedConfig):
 class ListenerGroup(Group):
     """One port: its socket and its workers."""
 
+    process_config = ListenerConfig
+
     def __init__(self, config: GroupConfig, spec: ListenerSpec, settings: ListenerSettings, target: Any) -> None:
         super().__init__(config, target, stop_seconds=settings.stop_seconds, restart=settings.restart)
         self.spec = spec
@@ -189,14 +183,12 @@ class ListenerGroup(Group):
         self.sock: socket.socket | None = None
         self.bind_error = ""
         self.bind_failed_at = 0.0  # time.time(); 0: never
+        self._failing_since = 0.0  # monotonic; 0: it does not
+        self._bind_at = 0.0  # monotonic; not before
         self.autostart = not settings.on_demand
         self._activator = Activator(self)
         self.open()
         self.resize(spec.workers)
-
-    def make_process(self, config: ForkedConfig) -> ForkedProcess:
-        config.__class__ = ListenerConfig
-        return super().make_process(config)
 
     @property
     def on_demand(self) -> bool:
@@ -205,7 +197,8 @@ class ListenerGroup(Group):
     def serve(self, spec: ListenerSpec) -> None:
         """Shall run (again, while it drains; with another number of workers)."""
         self.spec = spec
-        self.open()
+        if not self._stopped_by_operator:
+            self.open()
         self.resize(spec.workers)
 
     def retire(self) -> None:
@@ -218,17 +211,34 @@ class ListenerGroup(Group):
         if self.sock is not None:
             return True
         try:
-            self.sock = listen(self._settings.bind, self.spec.port, self._settings.backlog)
+            self.sock = self._settings.sockets.listen(self.spec.port)
         except OSError as error:
-            why = _explain(self.spec.port, error)
-            if why != self.bind_error:
-                log.error("listener.cannot_bind", port=self.spec.port, facility=self.spec.slug, reason=why)
-            self.bind_error, self.bind_failed_at = why, time.time()
+            self._cannot_bind(error)
             return False
         if self.bind_error:
             log.info("listener.bound", port=self.spec.port, facility=self.spec.slug)
-        self.bind_error = ""
+        self.bind_error, self._failing_since = "", 0.0
         return True
+
+    def _cannot_bind(self, error: OSError) -> None:
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        self._bind_at = now + self.bind_wait
+        if error.errno == errno.EADDRINUSE and self._patient:
+            return
+        why = self._settings.sockets.explain(self.spec.port, error)
+        if why != self.bind_error:
+            log.error("listener.cannot_bind", port=self.spec.port, facility=self.spec.slug, reason=why)
+        self.bind_error, self.bind_failed_at = why, time.time()
+
+    @property
+    def _patient(self) -> bool:
+        return time.monotonic() - self._failing_since < BIND_PATIENCE_SECONDS
+
+    @property
+    def bind_wait(self) -> float:
+        """How long until the port is tried again, in seconds."""
+        return BIND_PATIENT_RETRY_SECONDS if self._patient else BIND_RETRY_SECONDS
 
     def close(self) -> None:
         if self.sock is not None:
@@ -246,22 +256,25 @@ class ListenerGroup(Group):
 
     def transition(self) -> None:
         super().transition()
-        running = self.config.options.mood == SupervisorStates.RUNNING
-        active = self.active
-        if running and active and self.sock is not None:
-            stopped = [each.administrative_stop and each.state == ProcessStates.STOPPED for each in active]
-            if all(stopped):
-                self.close()  # an operator's stop refuses callers, it does not queue them
-        if running and self.on_demand and self.sock is None and not all(each.administrative_stop for each in active):
-            self._bind_again()
-
-    def _bind_again(self) -> None:
-        if time.time() - self.bind_failed_at >= BIND_RETRY_SECONDS:
+        if self.config.options.mood != SupervisorStates.RUNNING:
+            return
+        if self._stopped_by_operator:
+            self.close()  # refuses callers, does not queue them
+        elif self.on_demand and self.sock is None and self.active and time.monotonic() >= self._bind_at:
             self.open()
 
+    @property
+    def _stopped_by_operator(self) -> bool:
+        active = self.active
+        return bool(active) and all(each.administrative_stop and each.state == ProcessStates.STOPPED for each in active)
+
     def state(self) -> State:
+        if self._stopped_by_operator:
+            return State.STOPPED
         if self.bind_error:
             return State.BACKOFF
+        if self._failing_since:
+            return State.STARTING
         state = super().state()
         if self.on_demand and self.sock is not None and not any(each.pid for each in self.active):
             return State.IDLE
@@ -269,79 +282,28 @@ class ListenerGroup(Group):
 
 
 class Activator:
-    """Looks at a listening socket while nobody serves it; the first connection forks a worker."""
+    """Looks at a listening socket while nobody serves it; the first connection forks the workers."""
 
     def __init__(self, group: ListenerGroup) -> None:
         self._group = group
 
-    def _candidate(self) -> ForkedProcess | None:
-        for each in self._group.active:
-            if each.pid:
-                return None  # somebody serves already
-        for each in self._group.active:
-            if each.state in (ProcessStates.STOPPED, ProcessStates.EXITED) and not each.held:
-                return None if each.administrative_stop else each
-        return None
+    def _candidates(self) -> list[ForkedProcess]:
+        active = self._group.active
+        if any(each.pid for each in active):
+            return []  # somebody serves already
+        waiting = (ProcessStates.STOPPED, ProcessStates.EXITED)
+        return [each for each in active if each.state in waiting and not each.held and not each.administrative_stop]
 
     def readable(self) -> bool:
         running = self._group.config.options.mood == SupervisorStates.RUNNING
-        return running and self._group.sock is not None and self._candidate() is not None
+        return running and self._group.sock is not None and bool(self._candidates())
 
     def writable(self) -> bool:
         return False
 
     def handle_read_event(self) -> None:
-        candidate = self._candidate()
-        if candidate is not None:
-            candidate.spawn()
+        for each in self._candidates():
+            each.spawn()
 
     def handle_error(self) -> None:
         log.exception("listener.activation_failed", port=self._group.spec.port)
-
-
-_adopted: dict[tuple[str, int], int] = {}  # (address, port) → descriptor, left by the image before an exec
-
-
-def adopt(sockets: str) -> None:
-    """Take over the listening sockets of the image before: `address,port,descriptor;…`."""
-    for part in filter(None, sockets.split(";")):
-        address, port, descriptor = part.rsplit(",", 2)
-        _adopted[address, int(port)] = int(descriptor)
-
-
-def listen(address: str, port: int, backlog: int) -> socket.socket:
-    """A listening socket that this process owns.
-
-    Raises
-    ------
-    OSError
-        The port is taken, or the address is not this machine's.
-    """
-    descriptor = _adopted.pop((address, port), None)
-    if descriptor is not None:
-        sock = socket.socket(fileno=descriptor)
-        os.set_inheritable(descriptor, False)
-        sock.setblocking(False)
-        return sock
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind((address, port))
-        sock.listen(backlog)
-        sock.setblocking(False)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _explain(port: int, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        holders = ", ".join(str(holder) for holder in who_listens(port)) or "somebody"
-        return f"Port already in use: {port} is held by {holders}"
-    if error.errno == errno.EACCES:
-        return f"Permission denied: port {port} needs a privilege that this user has not"
-    return f"port {port} cannot be bound: {error.strerror}"

@@ -17,6 +17,7 @@ from supervisor.medusa import asyncore_25 as asyncore
 
 from noctis.config import Settings
 from noctis.errors import SupervisorError
+from noctis.home import SOCKET_PATH_MAX
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
 supervisor.rpcinterface_factory = noctis.supervisor.rpc:make_interface
 """
 
-SOCKET_PATH_MAX = 90  # bytes: sockaddr_un has 107, and supervisor appends its pid while it makes the socket
+PID_DIGITS_MAX = 8  # supervisor appends a dot and its pid to the socket's path while it makes the socket
 WAIT_SECONDS = 0.25  # between two looks at the snapshot
 
 
@@ -133,18 +134,32 @@ class Options(options.ServerOptions):  # type: ignore[misc]
         self.configfile = "(noctis)"
         self.poller = Poller(self)
         self.hang_up = False
+        self._folder = -1  # a descriptor
         self.first = True
         self.test = False
 
     def read_config(self, _fp: object) -> Any:
         home = self.settings.paths
-        if len(os.fsencode(home.control_socket)) > SOCKET_PATH_MAX:
-            raise SupervisorError(
-                f"the path of the control socket {home.control_socket} is too long for a socket",
-                fix=f"choose a home of at most {SOCKET_PATH_MAX - 20} characters",
-            )
-        text = INI.format(run=_escaped(home.run), socket=_escaped(home.control_socket))
+        text = INI.format(run=_escaped(home.run), socket=_escaped(self._short(home.control_socket)))
         return super().read_config(io.StringIO(text))
+
+    def _short(self, path: Path) -> Path:
+        """As `home.short_path`, for as long as this process lives."""
+        if len(os.fsencode(path)) + PID_DIGITS_MAX + 1 <= SOCKET_PATH_MAX:
+            return path
+        if self._folder < 0:
+            self._folder = os.open(path.parent, os.O_PATH | os.O_CLOEXEC)
+        return Path(f"/proc/self/fd/{self._folder}/{path.name}")
+
+    def usage(self, msg: str) -> None:
+        """supervisor's way to say that it cannot start.
+
+        Raises
+        ------
+        SupervisorError
+            Always.
+        """
+        raise SupervisorError(f"the supervisor cannot start: {msg}", fix="noctis check")
 
     def make_logger(self) -> None:
         self.logger = Log()

@@ -8,6 +8,7 @@ import fcntl
 import gc
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from sqlalchemy import Engine
 from supervisor import supervisord
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
@@ -29,15 +31,16 @@ from noctis.facilities import watcher
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
 from noctis.observability.scoreboard import Scoreboard
-from noctis.supervisor import group, notify
+from noctis.supervisor import notify
 from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import Plan, make_plan, wanted
 from noctis.supervisor.process import Restart
+from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
 
-ADOPTED = "_NOCTIS_LISTENING"  # the environment variable that hands sockets to the next image
+SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to be gone
 
 
 def services() -> dict[str, Callable[[Settings, Scoreboard], int]]:
@@ -50,15 +53,18 @@ def services() -> dict[str, Callable[[Settings, Scoreboard], int]]:
 class Parent(supervisord.Supervisor):  # type: ignore[misc]
     """supervisord's main loop over our groups."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, sockets: Sockets) -> None:
         super().__init__(options)
         settings = options.settings
         self.settings = settings
         self.started_at = time.time()
         self.snapshot = Snapshot()
+        self._sockets = sockets
         self._reader = SnapshotReader(settings.paths.snapshot)
+        self._reader_error: str | None = None
         self._retiring: set[str] = set()
         self._ready = False
+        self._stopping = False
         self._watchdog = notify.watchdog_seconds()
         self._watchdog_at = 0.0
 
@@ -66,6 +72,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         """The control socket is open and the signals are ours: start what shall run, then supervisor's loop."""
         self._start_services()
         self.reconcile()
+        self._sockets.close_leftovers()
         super().runforever()
 
     def _start_services(self) -> None:
@@ -118,14 +125,13 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         from noctis.listener import process as listener
 
         settings = self.settings
-        on_demand = settings.listeners.on_demand
+        on_demand, reader = settings.listeners.on_demand, self._reader
 
         def serve(sock: Any, slug: str | None, scoreboard: Scoreboard) -> int:
-            return listener.run(sock, settings, slug, scoreboard, on_demand=on_demand)
+            return listener.run(sock, settings, slug, scoreboard, on_demand=on_demand, snapshots=reader)
 
         told = ListenerSettings(
-            bind=settings.server.bind,
-            backlog=settings.listeners.backlog,
+            sockets=self._sockets,
             on_demand=on_demand,
             stop_seconds=self._stop_seconds,
             restart=self._restart(on_success=not on_demand),
@@ -139,13 +145,55 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         if self.options.hang_up:
             self.options.hang_up = False
             self._hang_up()
-        if self._reader.current() is not self.snapshot and self.options.mood == SupervisorStates.RUNNING:
-            self.reconcile()
+        if self.options.mood == SupervisorStates.RUNNING:
+            self._follow()
         for name in list(self._retiring):
             if not self.process_groups[name].processes:
                 self.remove_process_group(name)
                 self._retiring.discard(name)
         self._tell_systemd()
+
+    def _follow(self) -> None:
+        """Look whether the snapshot is another one."""
+        after = self._reader.current()
+        if self._reader.error != self._reader_error:
+            self._reader_error = self._reader.error
+            if self._reader_error:
+                log.error("supervisor.snapshot_unreadable", reason=self._reader_error, action="keeping the last one")
+        if after is not self.snapshot:
+            try:
+                self.reconcile()
+            except Exception:
+                log.exception("supervisor.reconcile_failed")  # what runs goes on running
+
+    # -- what supervisorctl must not take apart
+
+    def diff_to_active(self) -> tuple[list[Any], list[Any], list[Any]]:
+        """`supervisorctl update` compares with a configuration file; here the snapshot is compared, and followed."""
+        self.reconcile()
+        return [], [], []
+
+    def remove_process_group(self, name: str) -> bool:
+        """Only what a reconcile retires."""
+        return name in self._retiring and bool(super().remove_process_group(name))
+
+    # -- the end
+
+    def ordered_stop_groups_phase_1(self) -> None:
+        """All listeners drain at once; the archiver and the watcher follow, one after the other."""
+        if not self._stopping:
+            self._stopping = True
+            restarting = self.options.mood == SupervisorStates.RESTARTING
+            log.info("supervisor.restarting" if restarting else "supervisor.stopping")
+            (notify.reloading if restarting else notify.stopping)()
+            for each in self.process_groups.values():
+                if not isinstance(each, ListenerGroup):
+                    continue
+                if restarting:
+                    each.stop_all()  # callers wait in the backlog of the socket, which the next image inherits
+                else:
+                    each.retire()
+        super().ordered_stop_groups_phase_1()
 
     def _hang_up(self) -> None:
         """SIGHUP: the watcher looks at the table at once; its file is looked at on every pass."""
@@ -169,16 +217,6 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
             self._watchdog_at = now + self._watchdog
             notify.notify("WATCHDOG=1")
 
-    def handle_signal(self) -> None:
-        mood = self.options.mood
-        super().handle_signal()
-        if mood == SupervisorStates.RUNNING and self.options.mood != mood:
-            log.info("supervisor.stopping")
-            notify.stopping()
-            for each in self.process_groups.values():
-                if isinstance(each, ListenerGroup) and self.options.mood == SupervisorStates.SHUTDOWN:
-                    each.retire()
-
     def listening(self) -> list[ListenerGroup]:
         return [
             each
@@ -193,16 +231,19 @@ def _service_group(config: GroupConfig, *, target: Any, stop_seconds: float, res
     return made
 
 
-def preload() -> None:
+def preload(settings: Settings) -> None:
     """Import and build once what every child needs; their memory is shared with ours."""
     import sqlalchemy.dialects.sqlite
 
     import noctis.archiver.service
     import noctis.listener.process
+    from noctis.listener.warmup import warm_up
 
     assert sqlalchemy.dialects.sqlite
     assert noctis.archiver.service
     assert noctis.listener.process
+    warm_up(settings)
+    socket.getaddrinfo("127.0.0.1", 0)  # pynetdicom's server asks it: 2 MB of name services, loaded once here
     gc.collect()
     gc.freeze()
 
@@ -220,9 +261,7 @@ def prepare(settings: Settings) -> None:
     engine = make_engine(settings, pooled=False)
     try:
         if settings.database.migrate:
-            state = migrate.upgrade(engine)
-            if not state.up_to_date:
-                log.info("database.upgraded", before=state.current, now=state.head)
+            _upgrade(engine)
         else:
             migrate.require_current(engine)
         watcher.refresh(settings, engine)
@@ -232,6 +271,20 @@ def prepare(settings: Settings) -> None:
         log.error("database.down", error=str(error), action="starting from the last snapshot of the facilities")
     finally:
         engine.dispose()
+
+
+def _upgrade(engine: Engine) -> None:
+    """Bring the schema up to date; a SQLite database that holds something is copied first."""
+    state = migrate.schema_state(engine)
+    if state.up_to_date:
+        return
+    if state.current is not None and engine.dialect.name == "sqlite" and engine.url.database:
+        path = Path(engine.url.database)
+        copy = path.with_name(f"{path.name}.before-{state.head}")
+        migrate.backup_sqlite(path, copy)
+        log.info("database.copied", copy=str(copy))
+    migrate.upgrade(engine)
+    log.info("database.upgraded", before=state.current, now=state.head)
 
 
 def supervise(settings: Settings, reexec_argv: list[str]) -> int:
@@ -246,11 +299,14 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
     settings.paths.create()
     lock = _only_one(settings.paths.run / "supervisor.lock")
     prepare(settings)
-    group.adopt(os.environ.pop(ADOPTED, ""))
-    preload()
+    sockets = Sockets(settings.server.bind, settings.listeners.backlog)
+    sockets.adopt()
+    preload(settings)
+    _wait_single_thread()
+    settings.paths.control_socket.unlink(missing_ok=True)  # left by one that was killed; the lock says that it is gone
     options = Options(settings)
     options.realize(args=[], doc=__doc__)
-    parent = Parent(options)
+    parent = Parent(options, sockets)
     Waker()
     log.info("supervisor.starting", version=__version__, home=str(settings.paths.root), pid=os.getpid())
     try:
@@ -260,7 +316,7 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
     finally:
         options.close_httpservers()
     if options.mood == SupervisorStates.RESTARTING:
-        _exec_again(parent, reexec_argv, lock)
+        _exec_again(parent, sockets, reexec_argv, lock)
     log.info("supervisor.stopped")
     return ExitCode.DONE
 
@@ -281,14 +337,16 @@ def _only_one(path: Path) -> int:
     return descriptor
 
 
-def _exec_again(parent: Parent, argv: list[str], lock: int) -> None:
-    kept = []
-    for each in parent.process_groups.values():
-        if isinstance(each, ListenerGroup) and each.sock is not None:
-            each.sock.set_inheritable(True)
-            address, port = each.sock.getsockname()[:2]
-            kept.append(f"{address},{port},{each.sock.fileno()}")
-    os.environ[ADOPTED] = ";".join(kept)
+def _wait_single_thread() -> None:
+    """A thread that was joined may still be on its way out, and no process is forked beside it."""
+    deadline = time.monotonic() + SINGLE_THREAD_SECONDS
+    while len(os.listdir("/proc/self/task")) > 1 and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _exec_again(parent: Parent, sockets: Sockets, argv: list[str], lock: int) -> None:
+    listeners = [each for each in parent.process_groups.values() if isinstance(each, ListenerGroup)]
+    sockets.hand_over((each.spec.port, each.sock) for each in listeners if each.sock is not None)
     signal.set_wakeup_fd(-1)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from noctis.facilities.snapshot import Facility, Snapshot
+from noctis.facilities.snapshot import Snapshot
 
 DEFAULT = "default"  # the default listener's name
 
@@ -70,10 +70,6 @@ def make_plan(before: Snapshot, after: Snapshot) -> Plan:
         refreshed=tuple(
             Change(slug, shall[slug].port)
             for slug in sorted(shall.keys() & was.keys())
-            if shall[slug].port == was[slug].port and _differs(shall[slug], was[slug])
+            if shall[slug].port == was[slug].port and shall[slug] != was[slug]
         ),
     )
-
-
-def _differs(one: Facility, other: Facility) -> bool:
-    return one != other

@@ -7,7 +7,7 @@ from pathlib import Path
 _LISTEN = "0A"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Holder:
     """A process that holds a listening socket; pid 0: it belongs to another user and cannot be seen."""
 
@@ -20,18 +20,22 @@ class Holder:
 
 def who_listens(port: int) -> list[Holder]:
     """Every process that listens on `port`, on whatever address."""
-    inodes = _listening_inodes(port)
-    if not inodes:
-        return []
-    holders: list[Holder] = []
+    return all_who_listen().get(port, [])
+
+
+def all_who_listen() -> dict[int, list[Holder]]:
+    """Port → every process that listens on it; one pass over all processes."""
+    ports = _listening_inodes()
+    found: dict[int, set[Holder]] = {port: set() for port in ports.values()}
     for entry in os.scandir("/proc"):
-        if entry.name.isdigit() and _holds(entry.name, inodes):
-            holders.append(Holder(int(entry.name), _command(entry.name)))
-    return sorted(holders, key=lambda holder: holder.pid) or [Holder(0, "")]
+        if entry.name.isdigit():
+            for port in {ports[inode] for inode in _socket_inodes(entry.name) & ports.keys()}:
+                found[port].add(Holder(int(entry.name), _command(entry.name)))
+    return {port: sorted(holders) or [Holder(0, "")] for port, holders in found.items()}
 
 
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
+def _listening_inodes() -> dict[str, int]:
+    inodes: dict[str, int] = {}
     for table in ("/proc/self/net/tcp", "/proc/self/net/tcp6"):  # systemd's ProcSubset=pid hides /proc/net
         try:
             lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
@@ -39,20 +43,21 @@ def _listening_inodes(port: int) -> set[str]:
             continue
         for line in lines:
             fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                inodes.add(fields[9])
+            if fields[3] == _LISTEN:
+                inodes[fields[9]] = int(fields[1].rpartition(":")[2], 16)
     return inodes
 
 
-def _holds(pid: str, inodes: set[str]) -> bool:
+def _socket_inodes(pid: str) -> set[str]:
+    inodes = set()
     try:
         for entry in os.scandir(f"/proc/{pid}/fd"):
             target = os.readlink(entry.path)
-            if target.startswith("socket:[") and target[8:-1] in inodes:
-                return True
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
     except OSError:
         pass  # it has ended, or is another user's
-    return False
+    return inodes
 
 
 def _command(pid: str) -> str:

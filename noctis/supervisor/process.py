@@ -6,6 +6,7 @@ parent, holds no descriptor but its own, meets no signal before its handlers are
 """
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -18,8 +19,8 @@ from typing import Any
 import structlog
 from supervisor import process
 from supervisor.datatypes import RestartUnconditionally, RestartWhenExitUnexpected
-from supervisor.options import ProcessConfig
-from supervisor.states import ProcessStates
+from supervisor.options import ProcessConfig, decode_wait_status
+from supervisor.states import STOPPED_STATES, ProcessStates
 
 from noctis.errors import ExitCode
 from noctis.observability.scoreboard import Counter, Scoreboard
@@ -28,6 +29,7 @@ log = structlog.get_logger()
 
 PR_SET_PDEATHSIG = 1
 CRASH_WINDOW_SECONDS = 60.0
+THREADS_RETRY_SECONDS = 1.0
 FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2}
 NO_PIPES = dict.fromkeys(("child_stdin", "stdin", "child_stdout", "stdout", "child_stderr", "stderr"))
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -117,6 +119,8 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
         threads = len(os.listdir("/proc/self/task"))
         if threads != 1:
             log.critical("supervisor.threads_at_fork", threads=threads, process=self.config.name)
+            self.put_off(f"not forked: the supervisor has {threads} threads", THREADS_RETRY_SECONDS)
+            return None
         sys.stdout.flush()
         sys.stderr.flush()
         self._parent = os.getpid()
@@ -127,29 +131,40 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
+    def put_off(self, reason: str, seconds: float) -> None:
+        """Not started now; tried again after `seconds`."""
+        self.laststart = time.time()
+        self.administrative_stop = False
+        self.change_state(ProcessStates.STARTING)
+        self.record_spawnerr(reason)
+        self.change_state(ProcessStates.BACKOFF)
+        self.delay: float = time.time() + seconds
+
     def transition(self) -> None:
-        if not self.held:
+        if not self.held and not (self.retiring and self.state in STOPPED_STATES):
             super().transition()
 
     def finish(self, pid: int, sts: int) -> None:
         asked = self.killing
         super().finish(pid, sts)
         self.config.options.poller.wake()  # restart on the next pass
-        if asked or self.exitstatus == ExitCode.DONE:
+        restart: Restart = self.config.restart
+        if asked or (self.exitstatus == ExitCode.DONE and not restart.on_success):
             return
         now = time.monotonic()
         self._exits.append(now)
         while self._exits[0] < now - CRASH_WINDOW_SECONDS:
             self._exits.popleft()
-        restart: Restart = self.config.restart
         over = len(self._exits) - restart.crash_limit
         if over >= 0:
             self.held_until = now + min(2.0**over, restart.backoff_max_seconds)
+        reason = decode_wait_status(sts)[1]
+        self.scoreboard.error(f"process {pid} ended unasked: {reason}")
         log.error(
             "process.crashed",
             process=self.config.name,
             pid=pid,
-            status=sts,
+            reason=reason,
             crashes_in_a_minute=len(self._exits),
             held_seconds=round(max(0.0, self.held_until - now), 1),
         )
@@ -157,7 +172,7 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
     def _check_and_adjust_for_system_clock_rollback(self, test_time: float) -> None:
         """A clock set back must neither hasten nor stop a retry."""
         if self.state == ProcessStates.BACKOFF:
-            self.delay: float = min(self.delay, test_time + self.config.restart.backoff_max_seconds)
+            self.delay = min(self.delay, test_time + self.config.restart.backoff_max_seconds)
             return
         super()._check_and_adjust_for_system_clock_rollback(test_time)
 
@@ -173,6 +188,7 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
     def _spawn_as_child(self, filename: str, argv: list[str]) -> None:
         code = int(ExitCode.SOFTWARE)
         try:
+            gc.freeze()  # what the parent has is never looked at again, so its pages stay shared
             os.setpgrp()
             _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != self._parent:
@@ -180,6 +196,7 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
             signal.set_wakeup_fd(-1)
             for number in FORWARDED:
                 signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever wants it says so; until then it kills nobody
             _close_all_but(self.keep_descriptors())
             with open("/proc/self/comm", "w", encoding="ascii", errors="replace") as comm:
                 comm.write(f"noctis:{self.config.name}"[:15])

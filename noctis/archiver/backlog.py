@@ -1,0 +1,201 @@
+"""What waits to be filed: entries that hints told of and entries that a scan found, each once.
+
+The spool is the truth: an entry leaves the backlog when it is done, and one that was forgotten is found by the next
+scan. A spool of any length costs bounded memory: `SCAN_MAX` entries are held, and more are looked for when these are
+done. A scan that took long is repeated the later.
+"""
+
+import contextlib
+import os
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from pathlib import Path
+
+from noctis.facilities.naming import is_slug
+from noctis.repository.hints import Hint, HintReceiver
+from noctis.repository.spool import SUFFIX, SpoolEntry
+
+SCAN_MAX = 50_000  # entries in memory
+HINTS_MAX = 20_000  # that wait to be looked at; one more is dropped, and found by the scan
+_SCAN_SHARE = 20  # a scan takes at most one part in so many of the time
+
+
+class Backlog:
+    """The line of entries. One thread at a time."""
+
+    def __init__(self, root: Path, scan_seconds: float) -> None:
+        self._root = root
+        self._scan_seconds = scan_seconds
+        self._waiting: dict[SpoolEntry, Hint | None] = {}
+        self._held: dict[SpoolEntry, float] = {}  # until when (monotonic)
+        self._held_slugs: dict[str, float] = {}
+        self._scan_at = 0.0
+        self._more = False  # the last scan left some out
+        self._out: set[SpoolEntry] = set()  # being filed
+        self._unseen = 0  # entries the last scan left out, or that are held
+        self._oldest: dict[str, str] = {}  # slug: name of its oldest entry at the last scan
+
+    @property
+    def pending(self) -> int:
+        """Entries that wait, as far as is known."""
+        return len(self._waiting) + len(self._out) + self._unseen
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest of them came (time.time_ns()); 0: none waits."""
+        if not self.pending:
+            return 0
+        names = [next(iter(entries)).name for entries in (self._waiting, self._out) if entries]
+        if self._unseen:
+            names += self._oldest.values()
+        return min((arrived_ns(name) for name in names), default=0)
+
+    def add(self, hint: Hint) -> None:
+        """An entry that a hint tells of. A hint is never trusted as a path."""
+        if not is_slug(hint.slug) or "/" in hint.name or not hint.name.endswith(SUFFIX):
+            return
+        entry = SpoolEntry(hint.slug, self._root / hint.slug / "new" / hint.name)
+        if len(self._waiting) >= SCAN_MAX:
+            self._more = True
+        elif entry not in self._out and not self._is_held(entry):
+            self._waiting[entry] = hint
+
+    def ready(self) -> bool:
+        """Whether there is something to file now."""
+        return bool(self._waiting) or (self._more and self.scan_is_due())
+
+    def scan_is_due(self) -> bool:
+        return time.monotonic() >= self._scan_at or (self._more and not self._waiting)
+
+    def seconds_to_scan(self) -> float:
+        return max(0.0, self._scan_at - time.monotonic())
+
+    def scan(self) -> None:
+        """Look for entries that no hint told of, oldest first within each facility."""
+        begun = time.monotonic()
+        self._release_held(begun)
+        self._more = False
+        self._unseen = 0
+        self._oldest.clear()
+        for slug in sorted(folder.parent.name for folder in self._root.glob("*/new")):
+            self._scan_facility(slug)
+        self._scan_at = time.monotonic() + max(self._scan_seconds, _SCAN_SHARE * (time.monotonic() - begun))
+
+    def _scan_facility(self, slug: str) -> None:
+        folder = self._root / slug / "new"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+            if names:
+                self._oldest[slug] = names[0]
+            if slug in self._held_slugs:
+                self._unseen += len(names)
+                return
+            for name in names:
+                entry = SpoolEntry(slug, folder / name)
+                if entry in self._waiting or entry in self._out:
+                    continue
+                if entry in self._held:
+                    self._unseen += 1
+                elif len(self._waiting) >= SCAN_MAX:
+                    self._unseen += 1
+                    self._more = True
+                else:
+                    self._waiting[entry] = None
+
+    def take(self, count: int) -> list[tuple[SpoolEntry, Hint | None]]:
+        """The next entries, oldest first as far as known; each must come back by `done`, `hold` or `give_back`."""
+        entries = [entry for _, entry in zip(range(count), self._waiting, strict=False)]
+        taken = [(entry, self._waiting.pop(entry)) for entry in entries]
+        self._out.update(entries)
+        taken.sort(key=lambda each: each[0].name)
+        return taken
+
+    def give_back(self, entries: list[tuple[SpoolEntry, Hint | None]]) -> None:
+        """They could not be filed now: to the head of the line again."""
+        self._waiting = {**dict(entries), **self._waiting}
+        self._out.clear()
+
+    def done(self, entry: SpoolEntry) -> None:
+        self._out.discard(entry)
+
+    def hold(self, entry: SpoolEntry, seconds: float) -> None:
+        """Leave one entry alone for a while."""
+        self._out.discard(entry)
+        self._held[entry] = time.monotonic() + seconds
+        self._unseen += 1
+
+    def hold_facility(self, slug: str, seconds: float) -> None:
+        """Leave all entries of a facility alone for a while."""
+        self._held_slugs[slug] = time.monotonic() + seconds
+        for entries in (self._out, self._waiting):
+            for entry in [entry for entry in entries if entry.slug == slug]:
+                self._unseen += 1
+                if entries is self._out:
+                    self._out.discard(entry)
+                else:
+                    del self._waiting[entry]
+
+    def _is_held(self, entry: SpoolEntry) -> bool:
+        return entry in self._held or entry.slug in self._held_slugs
+
+    def _release_held(self, now: float) -> None:
+        self._held = {entry: until for entry, until in self._held.items() if until > now}
+        self._held_slugs = {slug: until for slug, until in self._held_slugs.items() if until > now}
+
+
+def arrived_ns(name: str) -> int:
+    """When the entry of this name came, in ns since the epoch; 0 if the name does not say."""
+    try:
+        return int(name.split("-", 1)[0], 16)
+    except ValueError:
+        return 0
+
+
+class HintInbox:
+    """Takes hints off the socket as they come, in a thread of its own: the kernel queues only a few."""
+
+    def __init__(self, path: Path) -> None:
+        self._receiver = HintReceiver(path)
+        self._hints: deque[Hint] = deque(maxlen=HINTS_MAX)
+        self._bell_out, self._bell_in = socket.socketpair()
+        for end in (self._bell_out, self._bell_in):
+            end.setblocking(False)
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
+        self._thread.start()
+
+    def take(self) -> list[Hint]:
+        """All that have come, in order."""
+        with contextlib.suppress(BlockingIOError):
+            while self._bell_out.recv(4096):
+                pass
+        hints = []
+        with contextlib.suppress(IndexError):
+            while True:
+                hints.append(self._hints.popleft())
+        return hints
+
+    def wait(self, seconds: float, descriptor: int) -> None:
+        """Until a hint comes, `descriptor` becomes readable, or for so long."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._bell_out, selectors.EVENT_READ)
+            selector.register(descriptor, selectors.EVENT_READ)
+            selector.select(seconds)
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join(5)
+        self._receiver.close()
+        self._bell_out.close()
+        self._bell_in.close()
+
+    def _run(self) -> None:
+        while not self._closing:
+            hint = self._receiver.receive(0.25)
+            if hint is not None:
+                self._hints.append(hint)
+                with contextlib.suppress(BlockingIOError):
+                    self._bell_in.send(b"!")

@@ -1,0 +1,261 @@
+"""The archiver's life: gather hints and scan the spool, file batches, write the ledgers, complete studies.
+
+A hint makes it fast, the scan makes it sure; both end in one line of entries, and a batch is as large as what waits.
+With the database or the archive away it waits, the spool grows, and everything is filed once it is back. SIGTERM ends
+it after the batch in hand, with exit code 0; SIGKILL at any moment loses nothing. Opens nothing before `run`.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from noctis.archiver import completion, ledger
+from noctis.archiver.backlog import Backlog, HintInbox
+from noctis.archiver.filing import Batch, Filer, Result
+from noctis.config import Settings
+from noctis.db.engine import make_engine
+from noctis.db.migrate import require_current
+from noctis.errors import ExitCode, NoctisError
+from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.repository import quarantine_rows, spool
+from noctis.repository.hints import Hint
+from noctis.repository.quarantine import Quarantine
+from noctis.repository.spool import SpoolEntry
+
+log = structlog.get_logger()
+
+BACKOFF_SECONDS = (0.2, 5.0)  # first and longest wait while the database is away
+HELD_SECONDS = 10.0  # until an entry that could not be filed is tried again
+LEDGER_SECONDS = 0.5
+COMPLETION_SECONDS = 1.0
+QUARANTINE_SECONDS = 30.0
+RECOVERY_SECONDS = 5.0
+FORGET_SECONDS = 3600.0
+
+
+def run(settings: Settings, scoreboard: Scoreboard) -> int:
+    """The whole life of the process, until SIGTERM or SIGINT."""
+    stop = Stop()
+    scoreboard.begin(os.getpid())
+    archiver = Archiver(settings, scoreboard)
+    try:
+        archiver.serve(stop)
+    finally:
+        archiver.close()
+        stop.close()
+    log.info("archiver.stopped")
+    return ExitCode.DONE
+
+
+class Stop:
+    """SIGTERM and SIGINT as a flag, and as something that `select` can wait for. The handler only sets the flag."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self.received = True
+
+    def wait(self, seconds: float) -> None:
+        """Until a signal, or for so long."""
+        if not self.received:
+            with contextlib.suppress(InterruptedError):
+                select.select([self.descriptor], [], [], seconds)
+
+    def close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        os.close(self.descriptor)
+        os.close(self._write)
+
+
+@dataclass
+class _Due:
+    """Something to be done every so many seconds; the first time at once."""
+
+    every: float
+    at: float = 0.0  # monotonic
+
+    def now(self) -> bool:
+        if time.monotonic() < self.at:
+            return False
+        self.at = time.monotonic() + self.every
+        return True
+
+
+class Archiver:
+    """One home's archiver. `turn` is one round of its loop; one thread at a time."""
+
+    def __init__(self, settings: Settings, scoreboard: Scoreboard) -> None:
+        home = settings.paths
+        self._settings = settings
+        self._home = home
+        self._scoreboard = scoreboard
+        self._engine = make_engine(settings)
+        self._filer = Filer(self._engine, settings)
+        self._quarantine = Quarantine(home.quarantine)
+        self._backlog = Backlog(home.spool, settings.archiver.scan_seconds)
+        self._inbox = HintInbox(home.hint_socket)
+        self._checked = False  # the schema is ours
+        self._down = False
+        self._backoff = BACKOFF_SECONDS[0]
+        self._unknown: set[str] = set()  # slugs that were complained of
+        self._ledgers = _Due(LEDGER_SECONDS)
+        self._completion = _Due(COMPLETION_SECONDS)
+        self._quarantine_sync = _Due(QUARANTINE_SECONDS)
+        self._recovery = _Due(RECOVERY_SECONDS)
+        self._forget = _Due(FORGET_SECONDS)
+
+    def close(self) -> None:
+        self._inbox.close()
+        self._engine.dispose()
+
+    def serve(self, stop: Stop) -> None:
+        """Go on until told to stop."""
+        log.info("archiver.ready", spool=str(self._home.spool))
+        while not stop.received:
+            self._scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
+            try:
+                self._look()
+                if not self._checked:
+                    require_current(self._engine)
+                    self._checked = True
+                busy = self.turn()
+                self._back()
+            except (NoctisError, OSError) as error:
+                self._away(error)
+                stop.wait(self._backoff)
+                self._backoff = min(2 * self._backoff, BACKOFF_SECONDS[1])
+                continue
+            if not busy and not stop.received:
+                self._inbox.wait(self._idle_seconds(), stop.descriptor)
+
+    def turn(self) -> bool:
+        """File one batch and do what is due; whether there is more to file at once.
+
+        Raises
+        ------
+        DatabaseError, StorageError, OSError
+            The database or the archive is away. Nothing is lost.
+        """
+        entries = self._backlog.take(self._settings.archiver.batch_instances)
+        if entries:
+            try:
+                self._file(entries)
+            except BaseException:
+                self._backlog.give_back(entries)
+                raise
+        self._housekeeping()
+        return self._backlog.ready()
+
+    def _idle_seconds(self) -> float:
+        return min(self._backlog.seconds_to_scan(), LEDGER_SECONDS)
+
+    # -- gathering
+
+    def _look(self) -> None:
+        """What hints told of since the last look and, when it is due, what a scan finds."""
+        for hint in self._inbox.take():
+            self._backlog.add(hint)
+        if self._recovery.now():
+            found = spool.recover(self._home.spool)
+            if found.promoted or found.removed:
+                log.info("spool.recovered", promoted=found.promoted, removed=found.removed)
+        if self._backlog.scan_is_due():
+            self._backlog.scan()
+        self._report()
+
+    def _report(self) -> None:
+        self._scoreboard.set(Counter.PENDING, self._backlog.pending)
+        self._scoreboard.set(Counter.OLDEST_NS, self._backlog.oldest_ns)
+
+    # -- filing
+
+    def _file(self, entries: list[tuple[SpoolEntry, Hint | None]]) -> None:
+        begun = time.monotonic()
+        batch = self._filer.file(entries)
+        self._count(batch)
+        for entry, result in batch.results.items():
+            if result is Result.HELD:
+                self._backlog.hold(entry, HELD_SECONDS)
+            elif result is Result.UNKNOWN_FACILITY:
+                self._backlog.hold_facility(entry.slug, HELD_SECONDS)
+                self._complain(entry.slug)
+            else:
+                self._backlog.done(entry)
+        for error in batch.errors:
+            self._scoreboard.error(error)
+        self._report()
+        counts = {result: batch.count(result) for result in Result}
+        log.info(
+            "archiver.batch_filed",
+            seconds=round(time.monotonic() - begun, 4),
+            filed=counts[Result.FILED],
+            duplicates=counts[Result.DUPLICATE],
+            **{
+                result.value.replace("-", "_"): counts[result]
+                for result in (Result.REPLACED, Result.CONFLICT, Result.QUARANTINED, Result.HELD)
+                if counts[result]
+            },
+            pending=self._backlog.pending,
+        )
+
+    def _count(self, batch: Batch) -> None:
+        board = self._scoreboard
+        for size in batch.sizes:
+            board.stored(size)
+        board.add(Counter.DUPLICATES, batch.count(Result.DUPLICATE))
+        board.add(Counter.CONFLICTS, batch.count(Result.CONFLICT, Result.REPLACED))
+        board.add(Counter.QUARANTINED, batch.count(Result.CONFLICT, Result.REPLACED, Result.QUARANTINED))
+        board.add(Counter.BATCHES)
+        board.set(Counter.LAST_BATCH, len(batch.results))
+        board.set(Counter.LAST_BATCH_NS, time.time_ns())
+
+    def _complain(self, slug: str) -> None:
+        if slug not in self._unknown:
+            self._unknown.add(slug)
+            self._scoreboard.error(f"the spool has instances of {slug!r}, which is not in the facilities table")
+            log.warning("archiver.unknown_facility", facility=slug, fix="add its row again; its instances wait")
+
+    # -- what else is due
+
+    def _housekeeping(self) -> None:
+        if self._ledgers.now():
+            kinds = ledger.write_ledgers(self._engine, self._home.journal)
+            if ledger.QUARANTINED in kinds:
+                self._quarantine_sync.at = 0.0
+        if self._quarantine_sync.now():
+            quarantine_rows.sync(self._engine, self._quarantine)
+        if self._completion.now():
+            completed = completion.complete_quiet_studies(
+                self._engine, self._settings.archiver.study_quiet_seconds, self._home.spool
+            )
+            if completed:
+                log.info("archiver.studies_completed", studies=completed)
+        if self._forget.now():
+            ledger.forget_old_associations(self._engine)
+
+    # -- outages
+
+    def _away(self, error: Exception) -> None:
+        """Say so once; hints that come meanwhile are taken, and the spool is looked at."""
+        self._checked = False
+        self._scoreboard.error(str(error))
+        if not self._down:
+            self._down = True
+            log.error("archiver.waiting", error=str(error))
+
+    def _back(self) -> None:
+        self._backoff = BACKOFF_SECONDS[0]
+        if self._down:
+            self._down = False
+            log.info("archiver.back", pending=self._backlog.pending)

@@ -1,0 +1,210 @@
+"""The checks, each a function that yields findings. None of them changes anything."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from noctis.checks.echo import echo
+from noctis.config import Settings
+from noctis.db import migrate
+from noctis.db.engine import make_engine
+from noctis.errors import NoctisError
+from noctis.facilities.snapshot import Facility, SnapshotReader
+from noctis.home import owner_of, whoami
+from noctis.repository.queries import last_received
+from noctis.supervisor.control import START_IT, Control
+from noctis.supervisor.ports import who_listens
+
+RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is before this
+CLOCK_TOLERANCE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    check: str
+    well: bool
+    text: str  # in plain words
+    fix: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_checks(settings: Settings) -> Iterator[Finding]:
+    """Every check, in the order in which one thing needs another."""
+    checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
+        check_folders,
+        check_database,
+        check_clock,
+        check_disk,
+        check_supervisor,
+        check_ports,
+        check_echoes,
+    )
+    for check in checks:
+        yield from check(settings)
+
+
+def check_folders(settings: Settings) -> Iterator[Finding]:
+    for folder in settings.paths.folders():
+        if not folder.is_dir():
+            yield Finding("folders", False, f"the folder {folder} does not exist", "noctis db upgrade")
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            owner = owner_of(folder)
+            yield Finding(
+                "folders",
+                False,
+                f"Permission denied: {folder} belongs to {owner} and is not writable for {whoami()}",
+                f"run as {owner} (sudo -u {owner} noctis …), or: chown -R {whoami()} {settings.paths.root}",
+            )
+        elif folder.stat().st_mode & 0o077 and folder != settings.paths.media:
+            yield Finding("folders", False, f"{folder} can be read by others", f"chmod 700 {folder}")
+        else:
+            yield Finding("folders", True, f"{folder} is writable")
+
+
+def check_database(settings: Settings) -> Iterator[Finding]:
+    engine = make_engine(settings, pooled=False)
+    url = engine.url.render_as_string(hide_password=True)
+    try:
+        state = migrate.schema_state(engine)
+        if state.up_to_date:
+            yield Finding("database", True, f"{url} is reachable and has this release's schema")
+        else:
+            found = state.current or "no tables"
+            yield Finding("database", False, f"{url} has {found}; this release wants {state.head}", "noctis db upgrade")
+    except NoctisError as error:
+        yield Finding("database", False, error.message, error.fix or "look at database.url in the configuration")
+    finally:
+        engine.dispose()
+
+
+def check_clock(settings: Settings) -> Iterator[Finding]:
+    now = datetime.now(UTC)
+    if now < RELEASED:
+        text = f"the clock says {now:%Y-%m-%d %H:%M} UTC, which is before this version was made"
+        yield Finding("clock", False, text, "timedatectl set-ntp true")
+        return
+    newest = None
+    engine = make_engine(settings, pooled=False)
+    try:
+        newest = last_received(engine)
+    except NoctisError:
+        pass  # the check of the database tells
+    finally:
+        engine.dispose()
+    if newest is not None and (newest - now).total_seconds() > CLOCK_TOLERANCE_SECONDS:
+        text = f"the clock says {now:%Y-%m-%d %H:%M} UTC, but an instance was received at {newest:%Y-%m-%d %H:%M}"
+        yield Finding("clock", False, text, "timedatectl set-ntp true")
+        return
+    synchronised = _ntp()
+    if synchronised is False:
+        yield Finding("clock", False, "the clock is not synchronised by NTP", "timedatectl set-ntp true")
+    else:
+        known = " and synchronised" if synchronised else ""
+        yield Finding("clock", True, f"the clock is plausible{known} ({now:%Y-%m-%d %H:%M} UTC)")
+
+
+def _ntp() -> bool | None:
+    """Whether the clock is synchronised; None: nobody knows."""
+    program = shutil.which("timedatectl")
+    if program is None:
+        return None
+    asked = subprocess.run(
+        [program, "show", "--property=NTPSynchronized", "--value"], capture_output=True, text=True, check=False
+    )
+    return {"yes": True, "no": False}.get(asked.stdout.strip()) if asked.returncode == 0 else None
+
+
+def check_disk(settings: Settings) -> Iterator[Finding]:
+    reserve = settings.storage.reserve_bytes
+    for name, folder in (("spool", settings.paths.spool), ("archive", settings.paths.media)):
+        if not folder.is_dir():
+            continue
+        found = os.statvfs(folder)
+        free = found.f_bavail * found.f_frsize
+        text = f"{free >> 20} MiB are free for the {name}; the reserve is {reserve >> 20} MiB"
+        if free <= reserve:
+            yield Finding(
+                "disk", False, text, f"make room on the file system of {folder}, or lower storage.reserve_bytes"
+            )
+        else:
+            yield Finding("disk", True, text)
+
+
+def check_supervisor(settings: Settings) -> Iterator[Finding]:
+    control = Control(settings.paths)
+    try:
+        status = control.status()
+    except NoctisError as error:
+        yield Finding("supervisor", False, error.message, error.fix or START_IT)
+        return
+    yield Finding("supervisor", True, f"the supervisor runs (pid {status['pid']})")
+    for name in ("archiver", "watcher"):
+        state = status[name].get("state")
+        if state != "running":
+            why = status[name].get("last_error") or "see the log"
+            yield Finding("supervisor", False, f"the {name} is {state}: {why}", "noctis supervisorctl status")
+    heartbeat = status["archiver"].get("heartbeat_seconds")
+    if heartbeat is not None and heartbeat > 60:
+        yield Finding(
+            "supervisor",
+            False,
+            f"the archiver has given no sign of life for {heartbeat:.0f} s",
+            "noctis supervisorctl restart archiver:*",
+        )
+
+
+def _facilities(settings: Settings) -> list[Facility]:
+    snapshot = SnapshotReader(settings.paths.snapshot).current()
+    return [each for each in snapshot.facilities if each.enabled]
+
+
+def check_ports(settings: Settings) -> Iterator[Finding]:
+    ours = _our_pids(settings)
+    wanted: list[tuple[int, str]] = [(settings.server.port, "the default listener")]
+    wanted += [(each.port, f"'{each.name}'") for each in _facilities(settings)]
+    for port, whose in wanted:
+        holders = who_listens(port)
+        strangers = [holder for holder in holders if holder.pid not in ours]
+        if strangers:
+            listed = ", ".join(map(str, strangers))
+            text = f"Port already in use: {port} of {whose} is held by {listed}"
+            yield Finding("ports", False, text, "stop that program, or give the facility another port")
+        elif holders:
+            yield Finding("ports", True, f"port {port} of {whose} is held by us")
+        elif ours:
+            text = f"nobody listens on port {port} of {whose}"
+            yield Finding("ports", False, text, "noctis status; noctis reload")
+        else:
+            yield Finding("ports", True, f"port {port} of {whose} is free")
+
+
+def _our_pids(settings: Settings) -> set[int]:
+    try:
+        status = Control(settings.paths).status()
+    except NoctisError:
+        return set()
+    return {status["pid"], *(pid for each in status["listeners"] for pid in each["workers"])}
+
+
+def check_echoes(settings: Settings) -> Iterator[Finding]:
+    if not Control(settings.paths).is_running():
+        return
+    for each in _facilities(settings):
+        begun = time.monotonic()
+        result = echo(settings, each.slug, each.port, each.ae_title)
+        if result.succeeded:
+            text = f"'{each.name}' answers an echo on port {each.port} in {result.milliseconds} ms"
+            yield Finding("echo", True, text)
+        else:
+            seconds = round(time.monotonic() - begun, 1)
+            text = f"'{each.name}' on port {each.port}: {result.error} ({seconds} s)"
+            yield Finding("echo", False, text, f"noctis facility show {each.slug}; noctis status")

@@ -1,0 +1,153 @@
+"""`noctis db`: the schema's version, backup and restore of the index."""
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from noctis.cli.common import App, emit_json, json_option
+from noctis.errors import DatabaseError, ExitCode, NoctisError, UsageError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+
+@click.group("db")
+def database() -> None:
+    """Upgrade, back up and restore the database."""
+
+
+def connect(app: App, *, create: bool = False) -> "Engine":
+    from noctis.db.engine import make_engine
+
+    app.open_home(create=create)
+    engine = make_engine(app.settings, pooled=False)
+    click.get_current_context().call_on_close(engine.dispose)
+    return engine
+
+
+@database.command()
+@click.pass_obj
+def upgrade(app: App) -> None:
+    """Bring the schema to this release's version; makes home and database when they are missing."""
+    from noctis.db import migrate
+
+    engine = connect(app, create=True)
+    before = migrate.schema_state(engine)
+    if before.up_to_date:
+        click.echo(f"The database has this release's schema already ({before.head}).")
+        return
+    if before.current is not None and engine.dialect.name == "sqlite":
+        kept = app.home.sqlite.with_name(f"{app.home.sqlite.name}.before-{before.head}")
+        migrate.backup_sqlite(app.home.sqlite, kept)
+        click.echo(f"Backed up to {kept}")
+    migrate.upgrade(engine)
+    click.echo(f"Upgraded from {before.current or 'nothing'} to {before.head}.")
+
+
+@database.command()
+@json_option
+@click.pass_obj
+def current(app: App, as_json: bool) -> int:
+    """Show the schema's version."""
+    from noctis.db import migrate
+
+    engine = connect(app)
+    state = migrate.schema_state(engine)
+    if as_json:
+        emit_json({"current": state.current, "head": state.head, "up_to_date": state.up_to_date})
+    else:
+        click.echo(f"{state.current or 'no tables yet'} (this release: {state.head})")
+    return ExitCode.DONE if state.up_to_date else ExitCode.FOUND_WRONG
+
+
+@database.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup(app: App, file: Path) -> None:
+    """Copy the database to FILE while it is in use."""
+    from noctis.db import migrate
+
+    engine = connect(app)
+    migrate.require_current(engine)
+    file = file.absolute()
+    if not file.parent.is_dir():
+        raise UsageError(f"the folder {file.parent} does not exist")
+    if engine.dialect.name == "sqlite":
+        try:
+            migrate.backup_sqlite(sqlite_path(engine), file)
+        except OSError as error:
+            raise DatabaseError(f"cannot write {file}: {error.strerror}") from error
+    else:
+        run_tool("pg_dump", engine, "--format=custom", f"--file={file}")
+    click.echo(f"Backed up to {file} ({file.stat().st_size} bytes).")
+
+
+@database.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def restore(app: App, file: Path) -> None:
+    """Put the database of FILE in place of the present one, which is kept beside it. Stop Noctis first."""
+    from noctis.db import migrate
+
+    engine = connect(app, create=True)
+    file = file.absolute()
+    if not file.is_file():
+        raise UsageError(f"there is no file {file}")
+    if app.control.is_running():
+        raise DatabaseError(f"a supervisor runs on {app.home.root}", fix="stop it first: systemctl stop noctis")
+    if engine.dialect.name == "sqlite":
+        restore_sqlite(sqlite_path(engine), file)
+    else:
+        run_tool(
+            "pg_restore", engine, "--clean", "--if-exists", "--no-owner", "--dbname", postgres_url(engine), str(file)
+        )
+    try:
+        state = migrate.schema_state(engine)
+    except NoctisError as error:
+        raise DatabaseError(f"{file} was restored, but cannot be used: {error.message}") from error
+    click.echo(f"Restored from {file}." + ("" if state.up_to_date else " Its schema is older: noctis db upgrade"))
+    click.echo(
+        "What was filed since is in the archive, not in this index: noctis archive verify, noctis archive reindex"
+    )
+
+
+def sqlite_path(engine: "Engine") -> Path:
+    return Path(str(engine.url.database))
+
+
+def restore_sqlite(target: Path, file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(16) != b"SQLite format 3\0":
+            raise UsageError(f"{file} is no SQLite database")
+    partial = target.with_name(target.name + ".restoring")
+    shutil.copyfile(file, partial)
+    partial.chmod(0o600)
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    for suffix in ("", "-wal", "-shm"):
+        old = target.with_name(target.name + suffix)
+        if old.exists():
+            old.rename(old.with_name(f"{target.name}.before-restore-{stamp}{suffix}"))
+    os.replace(partial, target)
+
+
+def postgres_url(engine: "Engine") -> str:
+    return engine.url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+
+
+def run_tool(name: str, engine: "Engine", *arguments: str) -> None:
+    """PostgreSQL's own tool; the password goes through the environment, not the command line."""
+    program = shutil.which(name)
+    if program is None:
+        raise DatabaseError(f"{name} is not installed", fix="apt-get install postgresql-client")
+    environment = dict(os.environ)
+    if engine.url.password:
+        environment["PGPASSWORD"] = str(engine.url.password)
+    target = [] if name == "pg_restore" else ["--dbname", postgres_url(engine)]
+    done = subprocess.run([program, *target, *arguments], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DatabaseError(f"{name} failed: {' '.join(done.stderr.split())[:500]}")

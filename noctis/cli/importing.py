@@ -1,0 +1,42 @@
+"""`noctis import`: files of a folder tree or DICOMDIR, through the same spool as what arrives by the network."""
+
+from pathlib import Path
+
+import click
+
+from noctis.cli.archive import progress_bar
+from noctis.cli.common import App, emit_json, json_option
+from noctis.errors import ExitCode
+
+SKIPPED_SHOWN = 20
+
+
+@click.command("import")
+@click.argument("facility")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@json_option
+@click.pass_obj
+def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> int:
+    """File what lies in PATH… under FACILITY. May be run again after an interruption: nothing is filed twice.
+
+    PATH is a file, a folder (taken with all below it) or a DICOMDIR. What is no DICOM is skipped and listed.
+    """
+    from noctis.repository.importer import Importer
+
+    record = app.registry.get(facility)
+    importer = Importer(app.settings, record.slug, record.ae_title)
+    files = importer.find(paths)
+    with progress_bar("importing") as update:
+        importer.spool(files, update)
+    with progress_bar("filing") as update:
+        importer.file(app.engine(), app.control, update)
+    result = importer.result
+    if as_json:
+        emit_json(result.as_json())
+    else:
+        click.echo(f"{result.spooled} instances taken, {len(result.skipped)} files skipped.")
+        for path, why in result.skipped[:SKIPPED_SHOWN]:
+            click.echo(f"  skipped {path}: {why}", err=True)
+        if len(result.skipped) > SKIPPED_SHOWN:
+            click.echo(f"  … and {len(result.skipped) - SKIPPED_SHOWN} more (--json lists all)", err=True)
+    return ExitCode.FOUND_WRONG if result.skipped and not result.spooled else ExitCode.DONE

@@ -1,0 +1,163 @@
+"""`noctis status`: every listener, the spool, the archiver, the database and the disk, as they are now."""
+
+import os
+import time
+from typing import Any
+
+import click
+
+from noctis.cli.common import App, console, emit_json, json_option, moment, safe, size
+from noctis.errors import ExitCode, NoctisError
+
+WATCH_SECONDS = 1.0
+GOOD = ("running", "idle")
+
+
+@click.command()
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@json_option
+@click.pass_obj
+def status(app: App, watch: bool, as_json: bool) -> int:
+    """Show what runs. Exit code 1 when something does not."""
+    app.open_home()
+    if watch and not as_json:
+        return follow(app)
+    document = gather(app)
+    if as_json:
+        emit_json(document)
+    else:
+        console().print(render(document))
+    return ExitCode.DONE if is_well(document) else ExitCode.FOUND_WRONG
+
+
+def follow(app: App) -> int:
+    from rich.live import Live
+
+    with Live(render(gather(app)), console=console(), auto_refresh=False, screen=console().is_terminal) as live:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            live.update(render(gather(app)), refresh=True)
+
+
+def gather(app: App) -> dict[str, Any]:
+    """The whole status; what cannot be had says why instead."""
+    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "archiver": {}, "watcher": {}}
+    try:
+        told = app.control.status()
+        document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
+        document |= {name: told[name] for name in ("listeners", "archiver", "watcher")}
+    except NoctisError as error:
+        document["supervisor"]["error"] = error.message
+    document["home"] = str(app.home.root)
+    document["spool"] = spool_status(app)
+    document["database"] = database_status(app)
+    document["disk"] = disk_status(app)
+    return document
+
+
+def spool_status(app: App) -> dict[str, Any]:
+    """What is acknowledged and not filed yet."""
+    from noctis.repository.spool import entries
+
+    pending = total = 0
+    oldest: float | None = None
+    for entry in entries(app.home.spool):
+        try:
+            found = entry.path.stat()
+        except FileNotFoundError:
+            continue
+        pending += 1
+        total += found.st_size
+        oldest = found.st_mtime if oldest is None else min(oldest, found.st_mtime)
+    seconds = None if oldest is None else round(max(0.0, time.time() - oldest), 1)
+    return {"pending": pending, "oldest_seconds": seconds, "bytes": total}
+
+
+def database_status(app: App) -> dict[str, Any]:
+    from noctis.db import migrate
+    from noctis.db.engine import make_engine
+
+    engine = make_engine(app.settings, pooled=False)
+    document: dict[str, Any] = {"url": engine.url.render_as_string(hide_password=True), "reachable": False}
+    try:
+        state = migrate.schema_state(engine)
+        document |= {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": None}
+    except NoctisError as error:
+        document |= {"schema": None, "up_to_date": False, "error": error.message}
+    finally:
+        engine.dispose()
+    return document
+
+
+def disk_status(app: App) -> dict[str, Any]:
+    found = os.statvfs(app.home.media)
+    return {
+        "free_bytes": found.f_bavail * found.f_frsize,
+        "total_bytes": found.f_blocks * found.f_frsize,
+        "reserve_bytes": app.settings.storage.reserve_bytes,
+    }
+
+
+def is_well(document: dict[str, Any]) -> bool:
+    disk = document["disk"]
+    return bool(
+        document["supervisor"]["running"]
+        and all(each["state"] in GOOD for each in document["listeners"])
+        and document["archiver"].get("state") == "running"
+        and document["database"]["reachable"]
+        and disk["free_bytes"] > disk["reserve_bytes"]
+    )
+
+
+def render(document: dict[str, Any]) -> Any:
+    """The status for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+
+    supervisor = document["supervisor"]
+    if supervisor["running"]:
+        since = moment(supervisor["started_at"])
+        head = f"[bold]noctis {supervisor['version']}[/bold]  pid {supervisor['pid']}  since {since}"
+    else:
+        head = "[red]no supervisor runs[/red]  start it: noctis supervise   (or: systemctl start noctis)"
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in (
+        "port",
+        "facility",
+        "AE title",
+        "state",
+        "pid",
+        "live",
+        "instances",
+        "bytes",
+        "last instance",
+        "last error",
+    ):
+        table.add_column(name, justify="right" if name in ("port", "pid", "live", "instances", "bytes") else "left")
+    for each in document["listeners"]:
+        colour = "green" if each["state"] in GOOD else "red"
+        table.add_row(
+            str(each["port"]),
+            safe(each["facility"] or "(default)"),
+            safe(each["ae_title"]),
+            f"[{colour}]{each['state']}[/{colour}]",
+            " ".join(map(str, each["workers"])),
+            str(each["live_associations"]),
+            str(each["instances"]),
+            size(each["bytes"]),
+            moment(each["last_instance"]),
+            safe(each["last_error"]),
+        )
+    spool, archiver, database, disk = (document[name] for name in ("spool", "archiver", "database", "disk"))
+    oldest = f", the oldest for {spool['oldest_seconds']} s" if spool["pending"] else ""
+    lines = [
+        f"spool     {spool['pending']} waiting{oldest}",
+        f"archiver  {archiver.get('state', '-')}, {archiver.get('filed', 0)} filed, "
+        f"{archiver.get('duplicates', 0)} duplicates, {archiver.get('conflicts', 0)} conflicts, "
+        f"{archiver.get('quarantined', 0)} quarantined {safe(archiver.get('last_error', ''))}",
+        f"database  {safe(database['url'])}, "
+        + ("reachable" if database["reachable"] else f"[red]{safe(database['error'])}[/red]"),
+        f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
+        f"of which {size(disk['reserve_bytes'])} are the reserve",
+    ]
+    return Group(head, "", table, "", *lines)

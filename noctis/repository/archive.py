@@ -1,0 +1,243 @@
+"""The archive: where instances live for good, one file each, below one folder.
+
+Two layouts: `tree` is {facility}/{study}/{series}/{instance}.dcm, `flat` is {facility}/{instance}.dcm (the facility
+stays, as the same SOP Instance UID in two facilities is two things). Every part of a path is the facility's slug or
+made by `names.safe_name`; nothing from the wire is used as it came.
+
+Filing is a hard link, or a copy where links cannot be, and promises: the source stays as it is; a file appears under
+its name whole or not at all; after `Placing.sync` it survives a power cut. Done again it ends the same. Whether a
+file that is found in the place is one that counts, the index's row decides, not the file: who calls `put` holds that
+row.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from noctis.errors import StorageError
+from noctis.repository import filemeta
+from noctis.repository.names import safe_name
+from noctis.repository.spool import sync_folder
+
+SUFFIX = ".dcm"
+_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
+_ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else
+_KNOWN_MAX = 50_000  # folders whose names are known to be durable
+
+Layout = Literal["tree", "flat"]
+
+
+class SourceGoneError(StorageError):
+    """The file to be put into the archive is not there any more: somebody else has filed it."""
+
+
+class Archive:
+    """All facilities' files."""
+
+    def __init__(self, root: Path, layout: Layout = "tree", *, strict: bool = True) -> None:
+        self.root = root
+        self.layout = layout
+        self.strict = strict  # False: `storage.durability: fast`, nothing is synced
+        self._durable: set[str] = set()  # folders whose own names this process has synced
+
+    def relative(self, slug: str, study_uid: str, series_uid: str, instance_uid: str) -> str:
+        """Where an instance lies, below the archive's folder."""
+        name = safe_name(instance_uid) + SUFFIX
+        if self.layout == "flat":
+            return f"{slug}/{name}"
+        return f"{slug}/{safe_name(study_uid)}/{safe_name(series_uid)}/{name}"
+
+    def path(self, relative: str) -> Path:
+        return self.root / relative
+
+    def has_facility(self, slug: str) -> bool:
+        """Whether the facility's folder is there. One that had files and has no folder lies on a disk that is away."""
+        return (self.root / slug).is_dir()
+
+    def files(self, slug: str) -> Iterator[Path]:
+        """Everything in one facility's folder that is no folder, in no order."""
+        for folder, _, names in os.walk(self.root / slug):
+            for name in names:
+                yield Path(folder, name)
+
+    def slugs(self) -> list[str]:
+        """The folders that are there, of facilities known or not."""
+        with contextlib.suppress(FileNotFoundError):
+            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False))
+        return []
+
+    def remove(self, relative: str) -> None:
+        """Remove a file, if it is there, and the folders that are empty then."""
+        path = self.root / relative
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        self.prune(path.parent)
+
+    def prune(self, folder: Path) -> None:
+        """Remove `folder` and those around it as far as they are empty; the facility's own stays."""
+        while len(folder.relative_to(self.root).parts) > 1:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                pass
+            except OSError:
+                return
+            self._durable.discard(str(folder))
+            folder = folder.parent
+
+    def forget(self, source: Path, relative: str) -> None:
+        """Remove what an interrupted `put` of `source` left. Only for a path that no row of the index owns."""
+        if same_content(source, self.root / relative):
+            self.remove(relative)
+
+
+class Placing:
+    """One batch of files on their way into the archive. `put` them, then `sync` once."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._root = str(archive.root)
+        self._unsynced: set[str] = set()  # folders
+        self._new: set[str] = set()  # folders whose names the sync will make durable
+
+    def put(self, source: Path, relative: str, displace: Callable[[Path], None]) -> None:
+        """Give `source` its place.
+
+        Parameters
+        ----------
+        displace
+            Called with the path of a file that is in the place and holds another data set, kept nowhere else: it
+            must be moved away.
+
+        Raises
+        ------
+        SourceGoneError
+            `source` does not exist.
+        OSError
+            The file system refused.
+        """
+        target = f"{self._root}/{relative}"
+        for attempt in range(_ATTEMPTS):
+            try:
+                self._link(source, target)
+                break
+            except FileExistsError:
+                if not _same_file(source, target):
+                    if os.lstat(target).st_nlink == 1 and not same_content(source, Path(target)):
+                        displace(Path(target))
+                    self._replace(source, target)
+                break
+            except FileNotFoundError:
+                if not source.exists():
+                    raise SourceGoneError(f"{source.name} is gone") from None
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self._make_folder(os.path.dirname(target))
+        self._note(os.path.dirname(target))
+
+    def sync(self) -> None:
+        """Make every name durable that was given since the last call."""
+        if self._archive.strict:
+            for folder in sorted(self._unsynced):
+                with contextlib.suppress(FileNotFoundError):  # empty again, and cleared away
+                    sync_folder(Path(folder))
+            durable = self._archive._durable
+            if len(durable) > _KNOWN_MAX:
+                durable.clear()
+            durable |= self._new
+        self._unsynced.clear()
+        self._new.clear()
+
+    def _link(self, source: Path, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, "exists", target) from None
+            self._copy(source, target)
+
+    def _replace(self, source: Path, target: str) -> None:
+        temporary = _temporary(target)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            self._copy(source, target)
+        else:
+            os.rename(temporary, target)
+
+    def _copy(self, source: Path, target: str) -> None:
+        temporary = _temporary(target)
+        with open(source, "rb") as reader, open(temporary, "wb", opener=_private) as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            status = os.fstat(reader.fileno())
+            writer.flush()
+            os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+            if self._archive.strict:
+                os.fsync(writer.fileno())
+        os.rename(temporary, target)
+
+    def _make_folder(self, folder: str) -> None:
+        if not os.path.isdir(folder):
+            if folder == self._root:
+                raise FileNotFoundError(errno.ENOENT, "the archive's folder is missing", folder)
+            self._make_folder(os.path.dirname(folder))
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder, 0o700)
+            self._archive._durable.discard(folder)
+
+    def _note(self, folder: str) -> None:
+        """Remember to sync `folder`, and those around it whose names may not be durable yet."""
+        self._unsynced.add(folder)
+        while folder != self._root and folder not in self._archive._durable and folder not in self._new:
+            self._new.add(folder)
+            folder = os.path.dirname(folder)
+            self._unsynced.add(folder)
+
+
+def _temporary(target: str) -> str:
+    folder, name = os.path.split(target)
+    return f"{folder}/.{name}.tmp"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
+def _same_file(first: Path, second: str) -> bool:
+    one, other = os.stat(first), os.lstat(second)
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Whether both are there and are one file, or hold the same data set in the same transfer syntax."""
+    try:
+        return _same_file(first, str(second)) or content(first) == content(second)
+    except (OSError, StorageError):
+        return False
+
+
+def content(path: Path) -> tuple[str, str]:
+    """SHA-256 (hex) of the data set in a file of ours, and its transfer syntax.
+
+    Raises
+    ------
+    StorageError
+        It is not a file that Noctis wrote.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        meta = filemeta.read(file.fileno())
+        file.seek(meta.dataset_start)
+        return hashlib.file_digest(file, "sha256").hexdigest(), meta.transfer_syntax_uid

@@ -1,0 +1,396 @@
+"""The index's rows inside one transaction: what is there, what comes, what goes, and counts that stay true.
+
+`Books` holds one connection with an open transaction. Studies are locked before anything of them is read or changed,
+sorted by key, so that two processes never wait for each other in a circle; a series is guarded by its study's lock.
+The order of locks is: filed instances, studies, series, new instances. A row that somebody else adds or removes in
+between raises `Raced`, and the transaction is to be done again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from noctis.db.models import Event, Facility, Instance, Series, Study, StudyStatus
+
+FACILITY: Table = Facility.__table__  # type: ignore[assignment]
+STUDY: Table = Study.__table__  # type: ignore[assignment]
+SERIES: Table = Series.__table__  # type: ignore[assignment]
+INSTANCE: Table = Instance.__table__  # type: ignore[assignment]
+EVENT: Table = Event.__table__  # type: ignore[assignment]
+
+_T = TypeVar("_T")
+_CHUNK = 500  # values in one IN
+
+
+class Raced(Exception):
+    """Another transaction was faster; do this one again."""
+
+
+@dataclass(frozen=True)
+class FacilityRow:
+    id: int
+    slug: str
+    conflict: str | None
+    quarantine_max_instances: int | None
+
+
+@dataclass
+class StudyState:
+    """A locked study, with its counts as they will be."""
+
+    id: int
+    series: int
+    instances: int
+    bytes: int
+    modalities: set[str]
+    first_received: datetime
+    last_received: datetime
+    status: str
+    completed: bool  # it has been complete at least once
+    late_instances: int
+    reopened: int = 0  # instances that came to it while it was complete
+    removed_from: bool = False
+
+
+@dataclass
+class SeriesState:
+    id: int
+    study_id: int
+    instances: int
+    bytes: int
+    dirty: bool = False
+
+
+@dataclass(frozen=True)
+class FiledRow:
+    """An instance that the index has, with what is needed to take it out."""
+
+    id: int
+    facility_id: int
+    series_id: int
+    study_id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    sha256: str
+    path: str
+    bytes: int
+    calling_ae_title: str
+    called_ae_title: str
+    peer_address: str
+    received_at: datetime
+
+
+InstanceKey = tuple[int, str]  # facility id, SOP Instance UID
+StudyKey = tuple[int, str]  # facility id, Study Instance UID
+SeriesKey = tuple[int, str]  # study id, Series Instance UID
+
+
+@dataclass
+class Books:
+    """One transaction's view of the rows it works on."""
+
+    connection: Connection
+    studies: dict[StudyKey, StudyState] = field(default_factory=dict)
+    series: dict[SeriesKey, SeriesState] = field(default_factory=dict)
+
+    # -- looking
+
+    def facilities(self, slugs: Iterable[str]) -> dict[str, FacilityRow]:
+        """The facilities with these slugs, removed ones too; a slug without a row is left out."""
+        found = self.connection.execute(
+            select(FACILITY.c.id, FACILITY.c.slug, FACILITY.c.conflict, FACILITY.c.quarantine_max_instances).where(
+                FACILITY.c.slug.in_(sorted(slugs))
+            )
+        )
+        return {row.slug: FacilityRow(*row) for row in found}
+
+    def filed(self, keys: Iterable[InstanceKey], *, lock: bool = False) -> dict[InstanceKey, FiledRow]:
+        """The instances of `keys` that the index has."""
+        query = (
+            select(
+                INSTANCE.c.id,
+                INSTANCE.c.facility_id,
+                INSTANCE.c.series_id,
+                SERIES.c.study_id,
+                STUDY.c.study_instance_uid,
+                SERIES.c.series_instance_uid,
+                INSTANCE.c.sop_instance_uid,
+                INSTANCE.c.sop_class_uid,
+                INSTANCE.c.transfer_syntax_uid,
+                INSTANCE.c.sha256,
+                INSTANCE.c.path,
+                INSTANCE.c.bytes,
+                INSTANCE.c.calling_ae_title,
+                INSTANCE.c.called_ae_title,
+                INSTANCE.c.peer_address,
+                INSTANCE.c.received_at,
+            )
+            .join(SERIES, SERIES.c.id == INSTANCE.c.series_id)
+            .join(STUDY, STUDY.c.id == SERIES.c.study_id)
+            .order_by(INSTANCE.c.facility_id, INSTANCE.c.sop_instance_uid)
+        )
+        if lock:
+            query = query.with_for_update(of=INSTANCE)
+        found: dict[InstanceKey, FiledRow] = {}
+        for facility_id, uids in _by_first(keys).items():
+            for chunk in _chunks(uids):
+                rows = self.connection.execute(
+                    query.where(INSTANCE.c.facility_id == facility_id, INSTANCE.c.sop_instance_uid.in_(chunk))
+                )
+                for row in rows:
+                    filed = FiledRow(**row._mapping)
+                    found[filed.facility_id, filed.sop_instance_uid] = filed
+        return found
+
+    # -- studies and series
+
+    def open_studies(self, new: Mapping[StudyKey, Mapping[str, Any]], others: Iterable[StudyKey] = ()) -> None:
+        """Lock the studies of `new`, making those that are missing from the values given, and `others` that exist."""
+        wanted = sorted({*new, *others})
+        self._lock_studies(wanted)
+        missing = [new[key] for key in wanted if key in new and key not in self.studies]
+        if missing:
+            self._insert_if_absent(STUDY, missing)
+            self._lock_studies([key for key in wanted if key in new and key not in self.studies])
+        if any(key not in self.studies for key in new):
+            raise Raced
+
+    def _lock_studies(self, keys: Sequence[StudyKey]) -> None:
+        query = (
+            select(
+                STUDY.c.id,
+                STUDY.c.facility_id,
+                STUDY.c.study_instance_uid,
+                STUDY.c.series,
+                STUDY.c.instances,
+                STUDY.c.bytes,
+                STUDY.c.modalities,
+                STUDY.c.first_received,
+                STUDY.c.last_received,
+                STUDY.c.status,
+                STUDY.c.completed_at,
+                STUDY.c.late_instances,
+            )
+            .order_by(STUDY.c.facility_id, STUDY.c.study_instance_uid)
+            .with_for_update()
+        )
+        for facility_id, uids in sorted(_by_first(keys).items()):
+            for chunk in _chunks(uids):
+                for row in self.connection.execute(
+                    query.where(STUDY.c.facility_id == facility_id, STUDY.c.study_instance_uid.in_(chunk))
+                ):
+                    self.studies[row.facility_id, row.study_instance_uid] = StudyState(
+                        id=row.id,
+                        series=row.series,
+                        instances=row.instances,
+                        bytes=row.bytes,
+                        modalities=set(row.modalities.split("\\")) - {""},
+                        first_received=row.first_received,
+                        last_received=row.last_received,
+                        status=row.status,
+                        completed=row.completed_at is not None,
+                        late_instances=row.late_instances,
+                    )
+
+    def open_series(self, new: Mapping[SeriesKey, Mapping[str, Any]], others: Iterable[SeriesKey] = ()) -> None:
+        """Read the series of `new`, making those that are missing, and `others`. Their studies are locked."""
+        wanted = sorted({*new, *others})
+        self._read_series(wanted)
+        missing = [new[key] for key in wanted if key in new and key not in self.series]
+        if missing:
+            by_id = {study.id: study for study in self.studies.values()}
+            for values in missing:
+                study = by_id[values["study_id"]]
+                study.series += 1
+                study.modalities |= {values["modality"]} - {""}
+            self._insert_if_absent(SERIES, missing)
+            self._read_series([key for key in wanted if key not in self.series])
+        if any(key not in self.series for key in new):
+            raise Raced
+
+    def _read_series(self, keys: Sequence[SeriesKey]) -> None:
+        query = select(SERIES.c.id, SERIES.c.study_id, SERIES.c.series_instance_uid, SERIES.c.instances, SERIES.c.bytes)
+        by_study = _by_first(keys)
+        for studies in _chunks(sorted(by_study)):
+            uids = {uid for study in studies for uid in by_study[study]}
+            for chunk in _chunks(sorted(uids)):
+                for row in self.connection.execute(
+                    query.where(SERIES.c.study_id.in_(studies), SERIES.c.series_instance_uid.in_(chunk))
+                ):
+                    state = SeriesState(row.id, row.study_id, row.instances, row.bytes)
+                    self.series.setdefault((row.study_id, row.series_instance_uid), state)
+
+    # -- instances
+
+    def add(
+        self, study: StudyState, series: SeriesState, size: int, received_at: datetime, *, known: bool = False
+    ) -> None:
+        """Count one new instance of `size` bytes; one that was `known` before does not re-open its study."""
+        study.instances += 1
+        study.bytes += size
+        study.first_received = min(study.first_received, received_at)
+        study.last_received = max(study.last_received, received_at)
+        series.instances += 1
+        series.bytes += size
+        series.dirty = True
+        if known:
+            return
+        if study.completed:
+            study.late_instances += 1
+        if study.status == StudyStatus.COMPLETE:
+            study.reopened += 1
+
+    def remove(self, row: FiledRow) -> None:
+        """Take one instance out; its study and series are open."""
+        study = self.studies[row.facility_id, row.study_instance_uid]
+        series = self.series[row.study_id, row.series_instance_uid]
+        if self.connection.execute(delete(INSTANCE).where(INSTANCE.c.id == row.id)).rowcount != 1:
+            raise Raced
+        study.instances -= 1
+        study.bytes -= row.bytes
+        study.removed_from = True
+        series.instances -= 1
+        series.bytes -= row.bytes
+        series.dirty = True
+
+    def insert_instances(self, rows: list[dict[str, Any]]) -> None:
+        """Add rows, sorted by key; one that is there already ends the transaction with IntegrityError."""
+        rows.sort(key=lambda row: (row["facility_id"], row["sop_instance_uid"]))
+        self._insert(INSTANCE, rows)
+
+    def event(self, facility_id: int | None, actor: str, action: str, subject: str, **detail: Any) -> None:
+        self.connection.execute(
+            insert(EVENT),
+            {"actor": actor, "action": action, "facility_id": facility_id, "subject": subject, "detail": detail},
+        )
+
+    # -- the end
+
+    def close(self) -> None:
+        """Write all counts."""
+        self._close_series()
+        emptied = [state.id for state in self.studies.values() if not state.instances]
+        if emptied:
+            self.connection.execute(delete(STUDY).where(STUDY.c.id.in_(emptied)))
+        kept = [state for state in self.studies.values() if state.instances]
+        for state in kept:
+            if state.removed_from:
+                self._look_again(state)
+            if state.reopened:
+                state.status = StudyStatus.RECEIVING
+        if kept:
+            self.connection.execute(
+                update(STUDY)
+                .where(STUDY.c.id == bindparam("key"))
+                .values({name: bindparam(f"new_{name}") for name in _STUDY_COUNTS}),
+                [_study_values(state) for state in sorted(kept, key=lambda state: state.id)],
+            )
+
+    def _close_series(self) -> None:
+        by_id = {study.id: study for study in self.studies.values()}
+        emptied = [state for state in self.series.values() if not state.instances]
+        if emptied:
+            for state in emptied:
+                by_id[state.study_id].series -= 1
+            self.connection.execute(delete(SERIES).where(SERIES.c.id.in_([state.id for state in emptied])))
+        kept = [state for state in self.series.values() if state.instances and state.dirty]
+        if kept:
+            self.connection.execute(
+                update(SERIES)
+                .where(SERIES.c.id == bindparam("key"))
+                .values(instances=bindparam("new_instances"), bytes=bindparam("new_bytes")),
+                [
+                    {"key": state.id, "new_instances": state.instances, "new_bytes": state.bytes}
+                    for state in sorted(kept, key=lambda state: state.id)
+                ],
+            )
+
+    def _look_again(self, state: StudyState) -> None:
+        """What cannot be kept by counting when something was taken out."""
+        modalities = self.connection.scalars(select(SERIES.c.modality).where(SERIES.c.study_id == state.id).distinct())
+        state.modalities = set(modalities) - {""}
+        received = self.connection.execute(
+            select(func.min(INSTANCE.c.received_at), func.max(INSTANCE.c.received_at))
+            .join(SERIES, SERIES.c.id == INSTANCE.c.series_id)
+            .where(SERIES.c.study_id == state.id)
+        ).one()
+        state.first_received, state.last_received = received
+
+    # -- statements
+
+    def _insert_if_absent(self, target: Table, rows: list[Mapping[str, Any]]) -> None:
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(
+                postgresql.insert(target).from_select(list(rows[0]), _unnest(target, rows)).on_conflict_do_nothing()
+            )
+        else:
+            self.connection.execute(sqlite.insert(target).on_conflict_do_nothing(), rows)
+
+    def _insert(self, target: Table, rows: list[dict[str, Any]]) -> None:
+        if self.connection.dialect.name == "postgresql":
+            self.connection.execute(insert(target).from_select(list(rows[0]), _unnest(target, rows)))
+        else:
+            self.connection.execute(insert(target), rows)
+
+
+_STUDY_COUNTS = (
+    "series",
+    "instances",
+    "bytes",
+    "modalities",
+    "first_received",
+    "last_received",
+    "status",
+    "late_instances",
+)
+
+
+def _study_values(state: StudyState) -> dict[str, Any]:
+    values: dict[str, Any] = {f"new_{name}": getattr(state, name) for name in _STUDY_COUNTS}
+    values["new_modalities"] = "\\".join(sorted(state.modalities))
+    return {"key": state.id, **values}
+
+
+def _unnest(target: Table, rows: Sequence[Mapping[str, Any]]) -> Any:
+    """All rows as one array a column: one statement of few parameters, several times faster than VALUES."""
+    names = list(rows[0])
+    # A cast to VARCHAR(n) would cut without a word; the assignment to the column refuses.
+    types = {name: Text() if isinstance(target.c[name].type, String) else target.c[name].type for name in names}
+    arrays = [cast(literal([row[name] for row in rows], ARRAY(types[name])), ARRAY(types[name])) for name in names]
+    source = (
+        func.unnest(*arrays).table_valued(*[column(name, types[name]) for name in names]).render_derived(name="came")
+    )
+    return select(*[source.c[name] for name in names])
+
+
+def _by_first(keys: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
+    grouped: dict[int, list[str]] = {}
+    for first, second in sorted(set(keys)):
+        grouped.setdefault(first, []).append(second)
+    return grouped
+
+
+def _chunks(values: list[_T]) -> Iterable[list[_T]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))

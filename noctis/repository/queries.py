@@ -1,0 +1,194 @@
+"""What is asked of the index: lists for the command line and the pages, the latest first. Reads only.
+
+Every list takes a limit, and comes as plain dictionaries whose times are ISO 8601 in UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
+
+from noctis.db.engine import reading
+from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
+from noctis.errors import NotFoundError, UsageError
+
+
+@dataclass(frozen=True)
+class StudyFilter:
+    """Which studies; None: any."""
+
+    facility_id: int | None = None
+    patient: str | None = None  # part of the patient's ID or name, any case
+    accession: str | None = None
+    date: str | None = None  # YYYYMMDD, or YYYYMMDD-YYYYMMDD
+    modality: str | None = None
+    status: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL.
+
+        Raises
+        ------
+        UsageError
+            The date is malformed.
+        """
+        found: list[ColumnElement[bool]] = []
+        if self.facility_id is not None:
+            found.append(Study.facility_id == self.facility_id)
+        if self.patient:
+            text = self.patient.lower()
+            found.append(
+                or_(
+                    func.lower(Study.patient_id).contains(text, autoescape=True),
+                    func.lower(Study.patient_name).contains(text, autoescape=True),
+                )
+            )
+        if self.accession:
+            found.append(Study.accession_number == self.accession)
+        if self.date:
+            first, last = _dates(self.date)
+            found.append(Study.study_date.between(first, last))
+        if self.modality:
+            found.append(("\\" + Study.modalities + "\\").contains(f"\\{self.modality.upper()}\\", autoescape=True))
+        if self.status:
+            found.append(Study.status == self.status)
+        return found
+
+
+def _dates(text: str) -> tuple[str, str]:
+    parts = text.split("-")
+    if len(parts) > 2 or any(len(part) != 8 or not (part.isascii() and part.isdigit()) for part in parts):
+        raise UsageError(f"{text!r} is no date", fix="YYYYMMDD or YYYYMMDD-YYYYMMDD, for example 20260101-20260131")
+    return parts[0], parts[-1]
+
+
+def _plain(row: Row[Any]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._mapping.items()}
+
+
+def _fetch(engine: Engine, query: Select[Any]) -> list[dict[str, Any]]:
+    with reading(engine) as connection:
+        return [_plain(row) for row in connection.execute(query)]
+
+
+def _studies() -> Select[Any]:
+    return select(Facility.slug.label("facility"), *Study.__table__.c).join(Facility, Facility.id == Study.facility_id)
+
+
+def studies(engine: Engine, wanted: StudyFilter, limit: int) -> list[dict[str, Any]]:
+    """Studies, the latest received first."""
+    order = (Study.last_received.desc(), Study.id.desc())
+    return _fetch(engine, _studies().where(*wanted.conditions()).order_by(*order).limit(limit))
+
+
+def one_study(engine: Engine, study_uid: str, facility_id: int | None = None) -> dict[str, Any]:
+    """The study with this UID.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    UsageError
+        Several facilities have one of this UID, and none was named.
+    """
+    where = [Study.study_instance_uid == study_uid]
+    if facility_id is not None:
+        where.append(Study.facility_id == facility_id)
+    found = _fetch(engine, _studies().where(*where).limit(10))
+    if not found:
+        raise NotFoundError(f"no study has the Study Instance UID {study_uid!r}", fix="noctis study list")
+    if len(found) > 1:
+        owners = ", ".join(row["facility"] for row in found)
+        raise UsageError(f"several facilities have this study: {owners}", fix="say which one with --facility")
+    return found[0]
+
+
+def series_of(engine: Engine, *, study_uid: str, facility_id: int | None = None) -> list[dict[str, Any]]:
+    """The series of one study, by number."""
+    study = one_study(engine, study_uid, facility_id)
+    rows = _fetch(engine, select(*Series.__table__.c).where(Series.study_id == study["id"]))
+    return sorted(rows, key=lambda row: (_number(row["series_number"]), row["series_instance_uid"]))
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("inf")
+
+
+def instances(
+    engine: Engine,
+    limit: int,
+    *,
+    facility_id: int | None = None,
+    study_uid: str | None = None,
+    series_uid: str | None = None,
+) -> list[dict[str, Any]]:
+    """Instances, the latest first."""
+    query = (
+        select(
+            Facility.slug.label("facility"),
+            Study.study_instance_uid,
+            Series.series_instance_uid,
+            *Instance.__table__.c,
+        )
+        .join(Facility, Facility.id == Instance.facility_id)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+    )
+    if facility_id is not None:
+        query = query.where(Instance.facility_id == facility_id)
+    if study_uid:
+        query = query.where(Study.study_instance_uid == study_uid)
+    if series_uid:
+        query = query.where(Series.series_instance_uid == series_uid)
+    return _fetch(engine, query.order_by(Instance.id.desc()).limit(limit))
+
+
+def refusals(engine: Engine, limit: int) -> list[dict[str, Any]]:
+    """Callers that were turned away, the latest first."""
+    order = (Refusal.last_seen.desc(), Refusal.id.desc())
+    return _fetch(engine, select(*Refusal.__table__.c).order_by(*order).limit(limit))
+
+
+def associations(engine: Engine, limit: int, *, facility_id: int | None = None) -> list[dict[str, Any]]:
+    """Associations that have ended, the latest first."""
+    query = select(Facility.slug.label("facility"), *AssociationRecord.__table__.c).join(
+        Facility, Facility.id == AssociationRecord.facility_id
+    )
+    if facility_id is not None:
+        query = query.where(AssociationRecord.facility_id == facility_id)
+    order = (AssociationRecord.ended_at.desc(), AssociationRecord.id.desc())
+    return _fetch(engine, query.order_by(*order).limit(limit))
+
+
+def events(engine: Engine, limit: int, *, facility_id: int | None = None) -> list[dict[str, Any]]:
+    """Events, the latest first."""
+    query = select(Facility.slug.label("facility"), *Event.__table__.c).outerjoin(
+        Facility, Facility.id == Event.facility_id
+    )
+    if facility_id is not None:
+        query = query.where(Event.facility_id == facility_id)
+    return _fetch(engine, query.order_by(Event.at.desc(), Event.id.desc()).limit(limit))
+
+
+def quarantined(
+    engine: Engine, limit: int, *, facility_id: int | None = None, name: str | None = None
+) -> list[dict[str, Any]]:
+    """Instances in quarantine, the latest first."""
+    query = select(Facility.slug.label("facility"), *Quarantined.__table__.c).join(
+        Facility, Facility.id == Quarantined.facility_id
+    )
+    if facility_id is not None:
+        query = query.where(Quarantined.facility_id == facility_id)
+    if name is not None:
+        query = query.where(Quarantined.name == name)
+    return _fetch(engine, query.order_by(Quarantined.received_at.desc(), Quarantined.id.desc()).limit(limit))
+
+
+def last_received(engine: Engine) -> datetime | None:
+    """When the newest instance came."""
+    with reading(engine) as connection:
+        return connection.scalar(select(func.max(Study.last_received)))

@@ -1,0 +1,213 @@
+"""Out of quarantine: release files an instance after all, discard throws it away. Both leave an event with the actor.
+
+Takes the facility's slug and the file's name as `quarantine list` shows them. A released instance goes through filing
+like any other: a conflict stays in quarantine unless it shall replace what is filed, and then the older one goes into
+quarantine in its stead. An instance whose UIDs differed from the command's is filed by those of its data set; its file
+meta is written anew, the data set stays bit for bit. What cannot be read, or has no Study, Series or SOP Instance UID,
+cannot be filed as it is, and the message says so. Interrupted and done again, both end the same.
+"""
+
+import contextlib
+import getpass
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from sqlalchemy import Engine, insert, select
+
+from noctis.config import Settings
+from noctis.db.engine import reachable, reading
+from noctis.errors import ConflictError, NotFoundError, StorageError
+from noctis.repository import filemeta, quarantine_rows
+from noctis.repository.header import Header, HeaderError, read_header
+from noctis.repository.index import Index, Outcome
+from noctis.repository.index_rows import EVENT, FACILITY
+from noctis.repository.index_values import Filing, file_time
+from noctis.repository.quarantine import Quarantine, read_note
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Released:
+    """What became of a released instance."""
+
+    outcome: Outcome  # FILED, REPLACED, or DUPLICATE: the same bytes were filed already
+    path: str  # below the archive's folder
+
+
+def release(
+    settings: Settings, engine: Engine, facility: str, name: str, *, replace: bool = False, actor: str | None = None
+) -> Released:
+    """File a quarantined instance.
+
+    Parameters
+    ----------
+    facility
+        The slug.
+    replace
+        Take the place of what is filed under the same SOP Instance UID; that one goes into quarantine.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such facility or file.
+    ConflictError
+        Other bytes are filed under its SOP Instance UID, and `replace` was not said.
+    StorageError
+        It cannot be filed as it is.
+    DatabaseError
+        The index cannot be reached; nothing has changed.
+    """
+    index = Index(engine, settings)
+    facility_id, path = _find(engine, index.quarantine, facility, name)
+    with _filable(path, facility) as filing, reachable(engine):
+        (outcome,) = index.file_batch([filing], policy="replace" if replace else "keep")
+        relative = index.relative(filing)
+    if outcome is Outcome.CONFLICT:
+        raise ConflictError(
+            f"another instance with the SOP Instance UID of {name} is filed in {facility}",
+            fix=f"noctis quarantine release {facility} {name} --replace   (the one filed now goes into quarantine)",
+        )
+    if outcome is Outcome.GONE:
+        raise NotFoundError(f"{name} was taken out of the quarantine of {facility} a moment ago")
+    _forget(engine, index.quarantine, facility, facility_id, name, "released", actor, outcome=str(outcome))
+    quarantine_rows.sync(engine, index.quarantine)
+    log.info("quarantine.released", facility=facility, name=name, outcome=str(outcome))
+    return Released(outcome, relative)
+
+
+def discard(settings: Settings, engine: Engine, facility: str, name: str, *, actor: str | None = None) -> None:
+    """Throw a quarantined instance away for good.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such facility or file.
+    DatabaseError
+        The index cannot be reached; the instance is still there.
+    """
+    quarantine = Quarantine(settings.paths.quarantine)
+    facility_id, _ = _find(engine, quarantine, facility, name)
+    _forget(engine, quarantine, facility, facility_id, name, "discarded", actor)
+    log.info("quarantine.discarded", facility=facility, name=name)
+
+
+def _find(engine: Engine, quarantine: Quarantine, facility: str, name: str) -> tuple[int, Path]:
+    with reading(engine) as connection:
+        facility_id = connection.scalar(select(FACILITY.c.id).where(FACILITY.c.slug == facility))
+    if facility_id is None:
+        raise NotFoundError(f"No facility found for {facility!r}", fix="noctis facility list")
+    if name not in quarantine.names(facility):
+        raise NotFoundError(f"the quarantine of {facility} has no {name!r}", fix=f"noctis quarantine list {facility}")
+    return int(facility_id), quarantine.folder(facility) / name
+
+
+def _forget(
+    engine: Engine,
+    quarantine: Quarantine,
+    facility: str,
+    facility_id: int,
+    name: str,
+    action: str,
+    actor: str | None,
+    **detail: Any,
+) -> None:
+    """Row and file go, the event comes. The file goes just before the commit: the row follows it, whatever happens."""
+    note = read_note(quarantine.folder(facility) / name)
+    detail |= {"reason": str(note.reason), "sop_instance_uid": note.sop_instance_uid.replace("\0", "\ufffd")}
+    with reachable(engine), engine.begin() as connection:
+        quarantine_rows.forget(connection, facility_id, name)
+        connection.execute(
+            insert(EVENT),
+            {
+                "actor": actor or _user(),
+                "action": f"quarantine.{action}",
+                "facility_id": facility_id,
+                "subject": name,
+                "detail": detail,
+            },
+        )
+        quarantine.discard(facility, name)
+
+
+@contextlib.contextmanager
+def _filable(path: Path, facility: str) -> Iterator[Filing]:
+    """The quarantined file as something that can be filed, its file meta mended where that tells of other UIDs."""
+    try:
+        with path.open("rb") as file:
+            meta = filemeta.read(file.fileno())
+            header = read_header(file.fileno(), meta.dataset_start, meta.transfer_syntax_uid)
+            file.seek(meta.dataset_start)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except HeaderError as error:
+        raise StorageError(
+            f"{path.name} cannot be filed: {error}", fix=f"mend a copy of {path}, then: noctis import {facility} COPY"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror}") from error
+    missing = [
+        word
+        for word, uid in (
+            ("Study", header.study_instance_uid),
+            ("Series", header.series_instance_uid),
+            ("SOP", header.sop_instance_uid),
+        )
+        if not uid
+    ]
+    if missing:
+        raise StorageError(
+            f"{path.name} cannot be filed: its data set has no {' or '.join(missing)} Instance UID",
+            fix=f"mend a copy of {path}, then: noctis import {facility} COPY",
+        )
+    told = (meta.sop_class_uid, meta.sop_instance_uid)
+    source = path
+    if told != (header.sop_class_uid, header.sop_instance_uid) or meta.record is None:
+        source = path.with_suffix(".release")
+        meta = _mend(path, source, meta, header, sha256)
+    try:
+        status = source.stat()
+        yield Filing(facility, source, meta, header, sha256, status.st_size, file_time(status.st_mtime_ns))
+    finally:
+        if source != path:
+            with contextlib.suppress(FileNotFoundError):
+                source.unlink()
+
+
+def _mend(path: Path, target: Path, meta: filemeta.FileMeta, header: Header, sha256: str) -> filemeta.FileMeta:
+    """Write `target`: the data set of `path` with a file meta that tells of the data set's own UIDs."""
+    head = filemeta.encode(
+        (header.sop_class_uid or meta.sop_class_uid).encode("latin-1", "replace"),
+        header.sop_instance_uid.encode("latin-1", "replace"),
+        meta.transfer_syntax_uid,
+        meta.origin,
+        meta.flags,
+    )
+    try:
+        status = path.stat()
+        target.unlink(missing_ok=True)  # an interrupted try left it, and the archive may have a link to it
+        with path.open("rb") as reader, target.open("x+b") as writer:
+            os.fchmod(writer.fileno(), 0o600)
+            writer.write(head.encoded)
+            reader.seek(meta.dataset_start)
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            length = writer.tell() - len(head.encoded)
+            os.pwrite(writer.fileno(), head.record(filemeta.Record(sha256, length)), head.record_at)
+            os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+            os.fsync(writer.fileno())
+            return filemeta.read(writer.fileno())
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be rewritten: {error.strerror}") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())

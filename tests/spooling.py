@@ -1,0 +1,94 @@
+"""Put instances into a spool as a listener does, without a network."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmwrite
+from pydicom.dataset import FileDataset
+from pydicom.uid import generate_uid
+
+from noctis.config import Settings
+from noctis.repository.filemeta import Origin
+from noctis.repository.header import read_header
+from noctis.repository.hints import Hint
+from noctis.repository.spool import Spool, SpoolEntry
+from tests.samples import make_instance
+
+ORIGIN = Origin("CT1", "CENTRAL", "192.0.2.7", 11113, "a1")
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+@dataclass(frozen=True)
+class Spooled:
+    entry: SpoolEntry
+    hint: Hint
+    data_set: bytes
+
+
+def encode(dataset: FileDataset) -> bytes:
+    """The data set's bytes, Explicit VR Little Endian, without a file meta."""
+    buffer = io.BytesIO()
+    bare = dataset.copy()
+    del bare.file_meta
+    bare.preamble = None
+    dcmwrite(buffer, bare, implicit_vr=False, little_endian=True, enforce_file_format=False)
+    return buffer.getvalue()
+
+
+class Intake:
+    """Every facility's spool of one home."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._spools: dict[str, Spool] = {}
+
+    def put(
+        self,
+        data_set: bytes,
+        *,
+        slug: str = "central",
+        sop_class: str = "1.2.840.10008.5.1.4.1.1.2",
+        sop_instance: str = "1.2.3",
+        transfer_syntax: str = EXPLICIT,
+        flags: tuple[str, ...] = (),
+    ) -> SpoolEntry:
+        if slug not in self._spools:
+            self._spools[slug] = Spool(self._settings.paths.spool, slug)
+        file = self._spools[slug].receive(sop_class.encode(), sop_instance.encode(), transfer_syntax, ORIGIN, flags)
+        file.write(data_set)
+        return file.commit()
+
+    def instance(self, *, slug: str = "central", **attributes: Any) -> Spooled:
+        """A small CT image, as `samples.make_instance` makes it."""
+        attributes.setdefault("study", "1.2.826.1")
+        attributes.setdefault("series", attributes["study"] + ".1")
+        attributes.setdefault("sop_instance", generate_uid())
+        dataset = make_instance(**attributes)
+        data_set = encode(dataset)
+        entry = self.put(data_set, slug=slug, sop_instance=attributes["sop_instance"])
+        return Spooled(entry, hint_of(entry), data_set)
+
+    def waiting(self) -> list[Path]:
+        return sorted(self._settings.paths.spool.glob("*/new/*.dcm"))
+
+    def close(self) -> None:
+        for spool in self._spools.values():
+            spool.close()
+
+
+def hint_of(entry: SpoolEntry) -> Hint:
+    """What a listener says of an entry."""
+    import os
+
+    from noctis.repository import filemeta
+
+    descriptor = os.open(entry.path, os.O_RDONLY)
+    try:
+        meta = filemeta.read(descriptor)
+        assert meta.record is not None
+        header = read_header(descriptor, meta.dataset_start, meta.transfer_syntax_uid)
+        return Hint(entry.slug, entry.name, meta.record.sha256, header)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,127 @@
+"""Real senders against every facility's port and the default port, with every storable file of pydicom's collection.
+
+What arrives equals what was sent: byte for byte where the sender hands over the file's own bytes (pynetdicom's
+storescu is told to), element by element where the sender encodes the data set anew (dcmtk's tools do).
+"""
+
+import sqlite3
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pynetdicom import AE, _config
+from pynetdicom.presentation import build_context
+
+from tests.samples import Sample, storable_files
+from tests.support import wait_for
+from tests.system import senders
+from tests.system.conftest import Noctis
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def rounds(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """The samples in parts in which no SOP Instance UID comes twice: pydicom's collection has some in several forms."""
+    left = list(samples)
+    while left:
+        taken: dict[str, Sample] = {}
+        rest = []
+        for sample in left:
+            if sample.sop_instance_uid in taken:
+                rest.append(sample)
+            else:
+                taken[sample.sop_instance_uid] = sample
+        yield list(taken.values())
+        left = rest
+
+
+def filed(noctis: Noctis, slug: str) -> dict[str, Path]:
+    """SOP Instance UID → file, of everything indexed of one facility."""
+    with sqlite3.connect(f"file:{noctis.home / 'noctis.db'}?mode=ro", uri=True) as database:
+        rows = database.execute(
+            "SELECT sop_instance_uid, path FROM instance JOIN facility ON facility.id = facility_id WHERE slug = ?",
+            (slug,),
+        ).fetchall()
+    database.close()
+    return {uid: noctis.home / "media" / "dicom_files" / path for uid, path in rows}
+
+
+def wait_filed(noctis: Noctis, slug: str, samples: Sequence[Sample]) -> dict[str, Path]:
+    wanted = {sample.sop_instance_uid for sample in samples}
+    return wait_for(
+        lambda: (found := filed(noctis, slug)).keys() >= wanted and found, what=f"{len(wanted)} instances filed"
+    )
+
+
+def data_set(path: Path) -> bytes:
+    content = path.read_bytes()
+    return content[144 + int.from_bytes(content[140:144], "little") :]
+
+
+def plain(path: Path) -> Dataset:
+    """A data set without the group lengths and padding that a sender may leave out when it encodes anew."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = dcmread(path)
+    for tag in [tag for tag in dataset.keys() if tag.element == 0 or tag == 0xFFFCFFFC]:  # noqa: SIM118 - no reading
+        del dataset[tag]
+    return dataset
+
+
+@pytest.mark.parametrize("port", ["own", "default"])
+def test_dcmtk_and_pynetdicom_tools(noctis: Noctis, port: str, tmp_path: Path) -> None:
+    facility = noctis.json(
+        "facility", "add", "Central", "--device", "STORESCU", "--device", "DCMSEND", "--device", "ECHOSCU"
+    )
+    reached = facility["port"] if port == "own" else noctis.port
+    called = facility["ae_title"] if port == "own" else "NOCTIS_SERVER"
+    assert senders.echoscu(reached, called)
+    parts = list(rounds(storable_files()))
+    first, rest = parts[0], [sample for part in parts[1:] for sample in part]
+    for syntax, option in senders.PROPOSE.items():
+        paths = [sample.path for sample in first if sample.transfer_syntax_uid == syntax]
+        if paths:
+            senders.storescu(reached, called, paths, option)
+    files = wait_filed(noctis, "central", first)
+    for sample in first:
+        sent, got = plain(sample.path), plain(files[sample.sop_instance_uid])
+        if got.file_meta.TransferSyntaxUID == sample.transfer_syntax_uid:
+            assert sent == got, sample.path.name
+    # The same again, and other forms of the same instances: duplicates, and conflicts kept aside; the first stay.
+    senders.dcmsend(reached, called, [sample.path for sample in first if "jp2" not in sample.path.name])
+    senders.pynetdicom_storescu(reached, called, first[0].path)
+    wait_for(lambda: not noctis.json("status")["spool"]["pending"], what="the spool to be empty")
+    assert filed(noctis, "central") == files
+    assert rest
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_file_arrives_bit_for_bit(noctis: Noctis, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynetdicom hands over the file's own data set, in its own transfer syntax, to a facility each."""
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+    parts = list(rounds(storable_files()))
+    if number >= len(parts):
+        assert parts
+        return
+    facility = noctis.json("facility", "add", f"Facility {number}")
+    for start in range(0, len(parts[number]), 100):
+        send_as_they_are(facility["port"], facility["ae_title"], parts[number][start : start + 100])
+    files = wait_filed(noctis, facility["slug"], parts[number])
+    for sample in parts[number]:
+        path = files[sample.sop_instance_uid]
+        assert data_set(path) == sample.data_set(), sample.path.name
+        assert dcmread(path, stop_before_pixels=True).file_meta.TransferSyntaxUID == sample.transfer_syntax_uid
+
+
+def send_as_they_are(port: int, called: str, samples: Sequence[Sample]) -> None:
+    ae = AE("BITFORBIT")
+    pairs = sorted({(sample.sop_class_uid, sample.transfer_syntax_uid) for sample in samples})
+    contexts = [build_context(sop_class, [syntax]) for sop_class, syntax in pairs]
+    association = ae.associate("127.0.0.1", port, contexts=contexts, ae_title=called)
+    assert association.is_established
+    for sample in samples:
+        assert association.send_c_store(sample.path).Status == 0, sample.path.name
+    association.release()

@@ -1,0 +1,110 @@
+"""The scripts, as a newcomer types them: from any folder, in this checkout's own environment."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support import free_ports, wait_for
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+
+
+def environment(**settings: object) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
+    return {**clean, **{f"NOCTIS_{name}": str(value) for name, value in settings.items()}}
+
+
+def run(*arguments: str | Path, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments, capture_output=True, text=True, check=False, cwd="/", env=environment(**settings), timeout=250
+    )
+
+
+@pytest.fixture
+def ports() -> dict[str, int]:
+    """A default port and a range for facilities that nobody else uses."""
+    first = free_ports(20)
+    return {"SERVER__PORT": first, "FACILITIES__FIRST_PORT": first + 1, "FACILITIES__LAST_PORT": first + 19}
+
+
+@pytest.mark.parametrize("path", sorted([*SCRIPTS.iterdir(), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
+def test_bash_can_read_it(path: Path) -> None:
+    done = run("bash", "-n", path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["run", "test", "check", "lock", "install-systemd"])
+def test_it_can_be_executed(name: str) -> None:
+    assert os.access(SCRIPTS / name, os.X_OK)
+
+
+def test_run_says_what_it_does() -> None:
+    done = run(SCRIPTS / "run", "--help")
+    assert done.returncode == 0
+    assert "scripts/run --demo" in done.stdout
+
+
+def test_test_passes_its_options_to_pytest() -> None:
+    done = run(SCRIPTS / "test", "--collect-only", "-q", "tests/unit/test_config.py", "-k", "sample", "-n0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "test_the_sample_loads_as_all_defaults" in done.stdout
+    assert "Installing" not in done.stderr  # there was nothing to do
+
+
+def test_the_demo_shows_what_arrived_and_can_be_run_again(tmp_path: Path, ports: dict[str, int]) -> None:
+    settings = {"HOME": tmp_path / "home", "SERVER__BIND": "127.0.0.1", **ports}
+    done = run(SCRIPTS / "run", "--demo-once", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for shown in ("Central Hospital", "Žilina Clinic", "turned away", "STRANGER", "Everything is filed and indexed"):
+        assert shown in done.stdout
+    files = list((tmp_path / "home" / "media").rglob("*.dcm"))
+    assert {path.relative_to(tmp_path / "home/media/dicom_files").parts[0] for path in files} == {
+        "central-hospital",
+        "zilina-clinic",
+    }
+    again = run(SCRIPTS / "run", "--demo-once", **settings)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert len(list((tmp_path / "home" / "media").rglob("*.dcm"))) == 2 * len(files)
+
+
+def test_the_demo_keeps_clear_of_ports_that_others_hold(tmp_path: Path, ports: dict[str, int]) -> None:
+    with socket.socket() as default, socket.socket() as first:
+        for held, port in ((default, ports["SERVER__PORT"]), (first, ports["FACILITIES__FIRST_PORT"])):
+            held.bind(("127.0.0.1", port))
+            held.listen()
+        done = run(SCRIPTS / "run", "--demo", "--demo-once", HOME=tmp_path / "home", SERVER__BIND="127.0.0.1", **ports)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything is filed and indexed" in done.stdout
+
+
+def test_run_serves_in_the_foreground_until_it_is_told_to_stop(tmp_path: Path, ports: dict[str, int]) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen(
+            [SCRIPTS / "run"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=tmp_path,
+            env=environment(HOME=tmp_path / "home", SERVER__BIND="127.0.0.1", **ports),
+        )
+    try:
+        wait_for(lambda: _answers(ports["SERVER__PORT"]), seconds=60, what="the default port to answer")
+        assert (tmp_path / "home" / "noctis.db").exists()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == 0
+    finally:
+        if running.poll() is None:
+            running.kill()
+            running.wait()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
