@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -67,6 +67,12 @@ class FacilitySettings(Section):
     first_port: Port = 11113
     last_port: Port = 15112
     reserved_ports: tuple[Port, ...] = ()  # never given to a facility: other programs on this machine use them
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.first_port > self.last_port:
+            raise ValueError(f"last_port {self.last_port} not below first_port {self.first_port}")
+        return self
 
 
 class ListenerSettings(Section):
@@ -263,9 +269,10 @@ def _explain(problem: Any, path: Path | None, lines: Mapping[tuple[str, ...], in
     """One pydantic error as `place: setting: what was expected`."""
     location = tuple(str(part) for part in problem["loc"])
     setting = ".".join(location)
+    whole = isinstance(problem["input"], Mapping)  # a section's settings do not go together
     if _contains(options, location):
         place = "command line"
-    elif variable := next((name for name in _variables(location) if name in os.environ), None):
+    elif variable := next((name for name in os.environ if _sets(name, location, whole)), None):
         place = f"variable {variable}"
     else:
         line = next((lines[location[:n]] for n in range(len(location), 0, -1) if location[:n] in lines), None)
@@ -275,10 +282,13 @@ def _explain(problem: Any, path: Path | None, lines: Mapping[tuple[str, ...], in
         known = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(_keys(location[:-1]))}"
         return f"{place}: {setting}: unknown setting; {known}"
     expected = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{place}: {setting}: expected {_expected(expected)}, found {problem['input']!r}"
+    found = "" if whole else f", found {problem['input']!r}"
+    return f"{place}: {setting}: expected {_expected(expected)}{found}"
 
 
 def _expected(message: str) -> str:
+    if "instance of" in message:
+        return "a section with settings of its own"
     for prefix in ("Input should be a valid ", "Input should be "):
         if message.startswith(prefix):
             return message.removeprefix(prefix).split(", unable to")[0]
@@ -312,8 +322,10 @@ def _contains(options: Mapping[str, Any], location: tuple[str, ...]) -> bool:
     return True
 
 
-def _variables(location: tuple[str, ...]) -> list[str]:
-    return [ENV_PREFIX + "__".join(location[:n]).upper() for n in range(len(location), 0, -1)]
+def _sets(variable: str, location: tuple[str, ...], whole: bool) -> bool:
+    """Whether it gives this setting, or all of its section, or (`whole`) one of the section's keys."""
+    names = [ENV_PREFIX + "__".join(location[:n]).upper() for n in range(1, len(location) + 1)]
+    return variable in names or (whole and variable.startswith(f"{names[-1]}__"))
 
 
 def _keys(location: tuple[str, ...]) -> list[str]:

@@ -32,8 +32,11 @@ class Sample:
 
 @cache
 def storable_files() -> tuple[Sample, ...]:
-    """Every test file of pydicom that can be stored, one for each SOP Instance UID, truncated ones left out."""
-    found: dict[str, Sample] = {}
+    """Every test file of pydicom that can be stored, truncated ones left out.
+
+    Several may have the same SOP Instance UID: the collection has some instances in several forms.
+    """
+    found: list[Sample] = []
     root = Path(pydicom.data.__file__).parent
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -47,12 +50,17 @@ def storable_files() -> tuple[Sample, ...]:
                     str(dataset.StudyInstanceUID),
                     str(dataset.file_meta.TransferSyntaxUID),
                 )
-                complete = bool(dataset.SeriesInstanceUID) and path.read_bytes()[132:138] == b"\2\0\0\0UL"
-            except Exception:  # noqa: BLE001, S112 - whatever pydicom's collection holds that is no instance
+                meta = dataset.file_meta
+                same = (meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID) == (
+                    dataset.SOPClassUID,
+                    dataset.SOPInstanceUID,
+                )  # a sender takes the command's UIDs from the file meta: where they differ, A900 is right
+                complete = same and bool(dataset.SeriesInstanceUID) and path.read_bytes()[132:138] == b"\2\0\0\0UL"
+            except Exception:  # noqa: BLE001 - whatever pydicom's collection holds that is no instance
                 continue
             if complete and all((sample.sop_instance_uid, sample.study_instance_uid, sample.sop_class_uid)):
-                found.setdefault(sample.sop_instance_uid, sample)
-    return tuple(found.values())
+                found.append(sample)
+    return tuple(found)
 
 
 def make_instance(

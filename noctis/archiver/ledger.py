@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Table, and_, delete, insert, or_, sel
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
-from noctis.db.engine import reachable
+from noctis.db.engine import reachable, reading
 from noctis.db.models import AssociationRecord, Event, Facility, Refusal
 from noctis.repository.index import is_outage
 from noctis.repository.journal import take
@@ -116,11 +116,12 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
 
 def forget_old_associations(engine: Engine) -> None:
     """Keep the newest `ASSOCIATIONS_MAX` rows."""
-    with reachable(engine), engine.begin() as connection:
+    with reading(engine) as connection:
         edge = connection.scalar(
             select(_ASSOCIATIONS.c.id).order_by(_ASSOCIATIONS.c.id.desc()).offset(ASSOCIATIONS_MAX).limit(1)
         )
-        if edge is not None:
+    if edge is not None:
+        with reachable(engine), engine.begin() as connection:
             connection.execute(delete(_ASSOCIATIONS).where(_ASSOCIATIONS.c.id <= edge))
 
 

@@ -121,11 +121,14 @@ def supervisorctl(app: App, arguments: tuple[str, ...]) -> int:
     """supervisor's own control: status, restart GROUP:*, stop GROUP:*, reload … (noctis supervisorctl help)."""
     from supervisor.supervisorctl import main
 
+    from noctis.supervisor.control import control_url
+
     app.open_home()
     if not app.control.is_running():
         raise SupervisorError(f"no supervisor runs on {app.home.root}", fix="start it: noctis supervise")
     try:
-        main(["-s", f"unix://{app.home.control_socket}", *arguments])
+        with control_url(app.home) as url:
+            main(["-s", url, *arguments])
     except SystemExit as stop:
         code: Any = stop.code
         return code if isinstance(code, int) else ExitCode.DONE

@@ -270,7 +270,7 @@ class Index:
         if not filing.source.exists():
             raise SourceGoneError(filing.source.name)
         path = self.archive.path(row.path)
-        if path.exists():
+        if path.exists() and not same_content(filing.source, path):
             self._displace(filing, path, row)
         if row.path != relative:
             self.archive.remove(row.path)

@@ -106,7 +106,8 @@ class Log:
         self._say("error", message, **fields)
 
     def warn(self, message: str, **fields: Any) -> None:
-        self._say("info", message, **fields)
+        """Signals and exits have lines of our own; what is left is a child that had to be killed."""
+        self._say("warning" if message.startswith("killing") else "debug", message, **fields)
 
     def info(self, message: str, **fields: Any) -> None:
         self._say("debug", message, **fields)

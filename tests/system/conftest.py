@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 
 from noctis.config import Settings, load_settings
 from noctis.db.engine import make_engine
+from noctis.errors import SupervisorError
 from noctis.facilities.registry import FacilityRecord, Registry
 from noctis.supervisor.control import Control
 from tests.support import free_ports, wait_for
@@ -187,6 +188,24 @@ class Noctis:
             wait_for(started, seconds=60, what="the supervisor and its listeners")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.log_tail()}") from None
+
+    def reload(self) -> None:
+        """`supervisorctl reload`: the same process, executed anew; waits until all is up again."""
+        before = self.control_status()["started_at"]
+        self.cli("supervisorctl", "reload")
+        self.wait_next_image(before)
+
+    def wait_next_image(self, started_at: str) -> None:
+        """Until the supervisor that answers is not the one that was started then."""
+
+        def another() -> bool:
+            try:
+                return bool(self.control_status()["started_at"] != started_at)
+            except SupervisorError:
+                return False
+
+        wait_for(another, what="the next image")
+        self.wait_started()
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

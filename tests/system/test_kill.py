@@ -53,13 +53,9 @@ def test_what_was_acknowledged_is_there_once(noctis: Noctis, target: str) -> Non
     for load in loads:
         load.start()
     for _ in range(KILLS):
-        before = [len(load.acknowledged) for load in loads]
-        wait_for(
-            lambda now=before: all(len(load.acknowledged) > n for load, n in zip(loads, now, strict=True)),
-            seconds=60,
-            what="instances to be acknowledged",
-        )
-        wait_for(lambda until=time.monotonic() + dice.uniform(0.0, 0.4): time.monotonic() > until)
+        more_than(loads, [len(load.acknowledged) for load in loads])
+        moment = time.monotonic() + dice.uniform(0.0, 0.4)
+        wait_for(lambda: time.monotonic() > moment, what="a random moment")  # noqa: B023 - called at once
         kill(victims(noctis, target))
         if target in ("parent", "everything"):
             noctis.wait_gone()
@@ -75,6 +71,15 @@ def test_what_was_acknowledged_is_there_once(noctis: Noctis, target: str) -> Non
     assert noctis.run("archive", "verify").returncode == 0
     (study_sum,) = query(noctis.home, "SELECT sum(instances) FROM study")[0]
     assert study_sum == len(rows)
+
+
+def more_than(loads: list[StubbornSender], before: list[int]) -> None:
+    """Wait until each has had something acknowledged."""
+    wait_for(
+        lambda: all(len(load.acknowledged) > count for load, count in zip(loads, before, strict=True)),
+        seconds=60,
+        what="instances to be acknowledged",
+    )
 
 
 def query(home: Path, sql: str) -> list[tuple[int, ...]]:

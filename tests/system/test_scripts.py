@@ -49,11 +49,12 @@ def test_run_says_what_it_does() -> None:
     assert "scripts/run --demo" in done.stdout
 
 
-def test_test_passes_its_options_to_pytest() -> None:
-    done = run(SCRIPTS / "test", "--collect-only", "-q", "tests/unit/test_config.py", "-k", "sample", "-n0")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "test_the_sample_loads_as_all_defaults" in done.stdout
-    assert "Installing" not in done.stderr  # there was nothing to do
+def test_test_passes_its_options_to_pytest_and_installs_only_once() -> None:
+    for _ in range(2):
+        done = run(SCRIPTS / "test", "--collect-only", "-q", "tests/unit/test_config.py", "-k", "sample", "-n0")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "test_the_sample_loads_as_all_defaults" in done.stdout
+    assert "Installing" not in done.stderr
 
 
 def test_the_demo_shows_what_arrived_and_can_be_run_again(tmp_path: Path, ports: dict[str, int]) -> None:

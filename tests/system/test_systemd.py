@@ -111,6 +111,9 @@ def test_an_unknown_option_is_refused() -> None:
 
 def test_installing_twice_is_installing_once(tmp_path: Path) -> None:
     image = tmp_path / "image"
+    for older in ("0.0.1-before", "0.0.0-long-ago"):
+        (image / "opt/noctis/releases" / older).mkdir(parents=True)
+    (image / "opt/noctis/.venv").symlink_to("releases/0.0.1-before")
     done = install("--root", str(image))
     assert done.returncode == 0, done.stderr
     assert (image / "etc/systemd/system/noctis.service").read_text() == UNIT.read_text()
@@ -131,4 +134,4 @@ def test_installing_twice_is_installing_once(tmp_path: Path) -> None:
     assert settings.read_text() == "home: /srv/noctis\n"
     assert (image / "opt/noctis/.venv").readlink() == release
     assert (image / "opt/noctis" / release).stat().st_ino == made
-    assert sorted(path.name for path in (image / "opt/noctis/releases").iterdir()) == [release.name]
+    assert {path.name for path in (image / "opt/noctis/releases").iterdir()} == {"0.0.1-before", release.name}

@@ -142,11 +142,12 @@ def test_every_wrong_place_is_named_at_once(tmp_path: Path) -> None:
         ("storage: {reserve_bytes: -1}", "storage.reserve_bytes"),
         ("archiver: {scan_seconds: 0}", "archiver.scan_seconds"),
         ("facilities: {reserved_ports: [0]}", "facilities.reserved_ports.0"),
+        ("facilities: {first_port: 20000}", "facilities"),
         ("logging: {file: perhaps}", "logging.file"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_line(text: str, setting: str, tmp_path: Path) -> None:
-    assert re.search(rf"given\.yaml:1: {re.escape(setting)}: expected .*, found ", refused(write(tmp_path, text)))
+    assert re.search(rf"given\.yaml:1: {re.escape(setting)}: expected \S", refused(write(tmp_path, text)))
 
 
 def test_a_bad_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +168,12 @@ def test_a_variable_that_should_be_json_is_named(name: str, setting: str, monkey
 def test_a_bad_option_is_named_as_one(tmp_path: Path) -> None:
     path = write(tmp_path, "server: {port: 2001}")
     assert "command line: server.port: expected" in refused(path, {"server": {"port": 0}})
+
+
+def test_a_bad_range_is_told_with_a_variable_that_made_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOCTIS_FACILITIES__FIRST_PORT", "20000")
+    message = refused()
+    assert "variable NOCTIS_FACILITIES__FIRST_PORT: facilities: expected last_port 15112 not below" in message
 
 
 def test_an_unknown_variable_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:

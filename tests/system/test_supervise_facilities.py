@@ -1,0 +1,237 @@
+"""The listeners follow the facilities table, whoever changes it, and nobody else notices."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from bench.load import Association, Template
+from bench.studies import TINY, make_uid
+from tests.support import free_port, wait_for
+from tests.system import senders
+from tests.system.conftest import MakeNoctis, Noctis
+
+NOTHING: dict[str, list[object]] = {"started": [], "stopped": [], "rebound": [], "refreshed": []}
+
+
+@contextmanager
+def open_association(port: int, called: str) -> Iterator[Association]:
+    association = Association("127.0.0.1", port, called, TINY)
+    association.open()
+    try:
+        yield association
+    finally:
+        association.sock.close()
+
+
+def store(association: Association, number: int) -> int:
+    """One instance, and the status it was answered with."""
+    study, series, uid = make_uid(1), make_uid(2), make_uid(100 + number)
+    return association.store(number, uid, Template(TINY).patched(study, series, uid))
+
+
+def message(association: Association, number: int) -> bytes:
+    """All bytes of one C-STORE-RQ, not sent."""
+    sent: list[bytes] = []
+    spare = Association(association.host, association.port, association.called, TINY)
+    spare.max_fragment = association.max_fragment
+    spare.sock = SimpleNamespace(sendall=sent.append, recv=lambda _count: b"")
+    with pytest.raises(ConnectionError):
+        store(spare, number)
+    return b"".join(sent)
+
+
+@contextmanager
+def held_port(port: int) -> Iterator[socket.socket]:
+    """Another program's port; this process is the other program."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        yield sock
+
+
+def test_plain_sql_adds_a_facility(noctis: Noctis) -> None:
+    port = noctis.port + 5
+    noctis.sql("INSERT INTO facility (name, slug, ae_title, port) VALUES ('Central', 'central', 'CENTRAL', ?)", port)
+    noctis.wait_listener("central", port=port, ae_title="CENTRAL")
+    assert senders.echoscu(port, "CENTRAL")
+
+
+def test_plain_sql_that_cannot_be_used_is_named_and_harms_nobody(noctis: Noctis) -> None:
+    facility = noctis.add("Central")
+    noctis.wait_listener("central")
+    noctis.sql("UPDATE facility SET slug = '../../etc' WHERE slug = 'central'")
+    wait_for(lambda: not noctis.listener("central"))
+    assert "cannot be a folder name" in wait_for(lambda: noctis.control_status()["watcher"]["last_error"])
+    assert senders.echoscu(noctis.port, "NOCTIS_SERVER", facility.ae_title) is False
+    noctis.sql("UPDATE facility SET slug = 'central'")
+    noctis.wait_listener("central")
+
+
+def test_the_command_waits_for_the_listener(noctis: Noctis) -> None:
+    facility = noctis.json("facility", "add", "Central")
+    assert facility["listener"] == "running"
+    assert senders.echoscu(facility["port"], facility["ae_title"])
+
+
+def test_others_keep_their_process_and_their_association(noctis: Noctis) -> None:
+    steady = noctis.add("Steady")
+    pid = noctis.wait_listener("steady")["pid"]
+    with open_association(steady.port, steady.ae_title) as association:
+        other = noctis.add("Other")
+        noctis.wait_listener("other")
+        noctis.sql("UPDATE facility SET workers = 2, name = 'Somebody else' WHERE slug = 'other'")
+        wait_for(lambda: len(noctis.listener("other").get("workers", ())) == 2)
+        noctis.sql("UPDATE facility SET enabled = 0 WHERE slug = 'other'")
+        wait_for(lambda: not noctis.listener("other"))
+        assert not senders.echoscu(other.port, other.ae_title)
+        assert store(association, 1) == 0
+        association.close()
+    assert noctis.listener("steady")["pid"] == pid
+    assert noctis.listener("steady")["restarts"] == 0
+
+
+@pytest.mark.parametrize("change", ["enabled = 0", "removed_at = '2026-01-01 00:00:00.000000'"])
+def test_a_live_association_finishes_its_instance(noctis: Noctis, change: str) -> None:
+    facility = noctis.add("Central")
+    listener = noctis.wait_listener("central")
+    with open_association(facility.port, facility.ae_title) as association:
+        assert store(association, 1) == 0
+        whole = message(association, 2)
+        association.sock.sendall(whole[: len(whole) // 2])
+        noctis.sql(f"UPDATE facility SET {change}")
+        wait_for(lambda: not noctis.listener("central"))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", facility.port))
+        assert psutil.pid_exists(listener["pid"])
+        association.sock.sendall(whole[len(whole) // 2 :])
+        assert association.status() == 0
+    wait_for(lambda: not psutil.pid_exists(listener["pid"]), what="the drained listener to end")
+    wait_for(lambda: noctis.sql("SELECT count(*) FROM instance") == [(2,)])
+
+
+def test_a_changed_port_is_a_new_listener_before_the_old_one_goes(noctis: Noctis) -> None:
+    facility = noctis.add("Central")
+    old = noctis.wait_listener("central")
+    port = noctis.port + 20
+    snapshot = noctis.registry().snapshot()
+    moved = replace(snapshot, facilities=(replace(snapshot.facilities[0], port=port),))
+    assert noctis.control.plan(snapshot) == NOTHING
+    assert noctis.control.plan(moved) == {
+        **NOTHING,
+        "rebound": [{"facility": "central", "port": port, "was": facility.port}],
+    }
+    assert noctis.control.reconcile() == NOTHING
+    noctis.sql("UPDATE facility SET port = ?", port)
+    new = noctis.wait_listener("central", port=port)
+    assert new["pid"] != old["pid"]
+    assert senders.echoscu(port, facility.ae_title)
+    wait_for(lambda: not psutil.pid_exists(old["pid"]))
+    assert not senders.echoscu(facility.port, facility.ae_title)
+    noctis.sql("UPDATE facility SET port = ?", facility.port)
+    noctis.wait_listener("central", port=facility.port)
+    assert senders.echoscu(facility.port, facility.ae_title)
+
+
+def test_two_facilities_exchange_their_ports(noctis: Noctis) -> None:
+    one, other = noctis.add("One"), noctis.add("Other")
+    noctis.wait_listener("one")
+    noctis.wait_listener("other")
+    noctis.sql("UPDATE facility SET port = 1 WHERE slug = 'one'")
+    noctis.sql("UPDATE facility SET port = ? WHERE slug = 'other'", one.port)
+    noctis.sql("UPDATE facility SET port = ? WHERE slug = 'one'", other.port)
+    noctis.wait_listener("one", port=other.port)
+    noctis.wait_listener("other", port=one.port)
+    assert senders.echoscu(one.port, other.ae_title)
+    assert senders.echoscu(other.port, one.ae_title)
+
+
+@pytest.mark.parametrize("on_demand", [False, True])
+def test_a_port_that_another_program_holds(make_noctis: MakeNoctis, on_demand: bool) -> None:
+    noctis = make_noctis(listeners={"on_demand": on_demand}).start()
+    serving = "idle" if on_demand else "running"
+    port = free_port()
+    with held_port(port):
+        noctis.add("Blocked", port=port)
+        fine = noctis.add("Fine")
+        noctis.wait_listener("fine", serving)
+        assert senders.echoscu(fine.port, fine.ae_title)
+        blocked = noctis.wait_listener("blocked", "backoff")
+        assert blocked["last_error"].startswith(f"Port already in use: {port} is held by pid {os.getpid()} (")
+        assert blocked["pid"] is None
+        assert [line["port"] for line in noctis.events("listener.cannot_bind")] == [port]
+        noctis.stop()
+        noctis.start()  # it does not keep the rest from starting
+        noctis.wait_listener("blocked", "backoff")
+    noctis.wait_listener("blocked", serving, last_error="")
+    assert senders.echoscu(port, noctis.registry().get("blocked").ae_title)
+
+
+def test_workers_share_the_port(noctis: Noctis) -> None:
+    facility = noctis.add("Busy", workers=3)
+    wait_for(lambda: len(noctis.listener("busy").get("workers", ())) == 3)
+    noctis.wait_listener("busy")
+    workers = noctis.listener("busy")["workers"]
+    for _ in range(5):
+        assert senders.echoscu(facility.port, facility.ae_title)
+    wait_for(lambda: noctis.listener("busy")["echoes"] == 5)
+    noctis.sql("UPDATE facility SET workers = 1")
+    wait_for(lambda: noctis.listener("busy")["workers"] == workers[:1])
+    assert noctis.listener("busy")["echoes"] == 5  # what the retired ones counted is not lost
+    assert senders.echoscu(facility.port, facility.ae_title)
+    noctis.sql("UPDATE facility SET workers = 2")
+    wait_for(lambda: len(noctis.listener("busy")["workers"]) == 2)
+    assert noctis.listener("busy")["workers"][0] == workers[0]
+
+
+def test_on_demand(make_noctis: MakeNoctis) -> None:
+    noctis = make_noctis(listeners={"on_demand": True, "idle_seconds": 0.3}).start()
+    facility = noctis.add("Central")
+    noctis.wait_listener("central", "idle", pid=None)
+    for number in range(1, 4):
+        with open_association(facility.port, facility.ae_title) as association:
+            assert store(association, number) == 0
+            running = noctis.wait_listener("central", "running", live_associations=1)
+            association.close()
+        noctis.wait_listener("central", "idle", instances=number)
+        assert not psutil.pid_exists(running["pid"])
+    assert noctis.events("process.crashed") == []
+    noctis.sql("UPDATE facility SET enabled = 0")
+    wait_for(lambda: not noctis.listener("central"))
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", facility.port))
+
+
+def test_the_status_counts(noctis: Noctis) -> None:
+    facility = noctis.add("Central")
+    noctis.wait_listener("central")
+    with open_association(facility.port, facility.ae_title) as association:
+        assert store(association, 1) == 0
+        assert noctis.wait_listener("central", instances=1)["live_associations"] == 1
+        association.close()
+    assert senders.echoscu(facility.port, facility.ae_title)
+    assert not senders.echoscu(facility.port, "NOBODY")
+    found = noctis.wait_listener("central", live_associations=0, associations=2, refused=1, echoes=1)
+    assert found["bytes"] > 0
+    assert found["last_instance"] is not None
+    assert found["name"] == "Central"
+    archiver = wait_for(lambda: (now := noctis.control_status()["archiver"])["filed"] == 1 and now)
+    assert (archiver["state"], archiver["duplicates"], archiver["conflicts"]) == ("running", 0, 0)
+
+
+def test_a_sleeping_watcher_holds_up_nobody(noctis: Noctis) -> None:
+    """The command writes the snapshot itself, and tells the parent."""
+    watcher = noctis.control_status()["watcher"]["pid"]
+    os.kill(watcher, signal.SIGSTOP)
+    try:
+        facility = noctis.json("facility", "add", "Central")
+        assert facility["listener"] == "running"
+    finally:
+        os.kill(watcher, signal.SIGCONT)
