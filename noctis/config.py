@@ -174,6 +174,8 @@ class Settings(BaseSettings):
 def find_config(explicit: str | os.PathLike[str] | None) -> Path | None:
     """The configuration file: the one named, else `NOCTIS_CONFIG`, `<home>/noctis.yaml`, /etc/noctis/noctis.yaml.
 
+    The last one is this machine's service's: a home that `NOCTIS_HOME` names is another instance and never reads it.
+
     Raises
     ------
     ConfigError
@@ -185,8 +187,9 @@ def find_config(explicit: str | os.PathLike[str] | None) -> Path | None:
         if not path.is_file():
             raise ConfigError(f"no configuration file at {path}", fix="name an existing file with --config")
         return path
-    for path in (Path(os.environ.get("NOCTIS_HOME") or "data") / "noctis.yaml", SYSTEM_CONFIG):
-        if path.is_file():
+    home = os.environ.get("NOCTIS_HOME")
+    for path in (Path(home or "data") / "noctis.yaml", SYSTEM_CONFIG):
+        if path.is_file() and not (home and path == SYSTEM_CONFIG):
             return path
     return None
 

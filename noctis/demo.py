@@ -42,7 +42,7 @@ PORTS_FROM = 21112  # looked at when the default ones are taken
 START_SECONDS = 60.0
 FILED_SECONDS = 60.0
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,15 @@ Refuses a database that a newer release has written: going back needs a restore,
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect, text
 
 from noctis.db.engine import reachable
 from noctis.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 HERE = Path(__file__).parent
 
@@ -29,7 +29,15 @@ class SchemaState:
         return self.current == self.head
 
 
-def _config() -> Config:
+def revisions() -> list[str]:
+    """Every version that this release knows, oldest first: the first word of each migration's file name."""
+    return sorted(path.name.partition("_")[0] for path in (HERE / "migrations" / "versions").glob("[0-9]*.py"))
+
+
+def alembic_config() -> "Config":
+    """Alembic's configuration; it is imported only when there is something to migrate, as it costs 9 MB."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(HERE / "migrations"))
     config.set_main_option("path_separator", "os")
@@ -44,12 +52,12 @@ def schema_state(engine: Engine) -> SchemaState:
     DatabaseError
         It cannot be reached, or is of a newer release.
     """
-    script = ScriptDirectory.from_config(_config())
-    head = script.get_current_head()
-    assert head is not None
+    known = revisions()
+    head = known[-1]
     with reachable(engine), engine.connect().execution_options(read_only=True) as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    known = {revision.revision for revision in script.walk_revisions()}
+        current = None
+        if inspect(connection).has_table("alembic_version"):
+            current = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if current is not None and current not in known:
         raise DatabaseError(
             f"the database is of a newer Noctis (schema {current}; this release knows up to {head})",
@@ -62,7 +70,9 @@ def upgrade(engine: Engine) -> SchemaState:
     """Bring the schema to this release's version; returns the state it was in before."""
     before = schema_state(engine)
     if not before.up_to_date:
-        config = _config()
+        from alembic import command
+
+        config = alembic_config()
         with reachable(engine), engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")

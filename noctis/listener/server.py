@@ -27,6 +27,21 @@ log = structlog.get_logger()
 EXTRA_CONNECTIONS = 50  # beyond max_associations: they are told why by an A-ASSOCIATE-RJ; more are closed at once
 
 
+_TEMPLATE = AE("NOCTIS")
+_TEMPLATE.implementation_class_uid = filemeta.IMPLEMENTATION_CLASS_UID
+_TEMPLATE.implementation_version_name = filemeta.IMPLEMENTATION_VERSION_NAME
+
+
+def _make_ae(title: str, max_pdu: int) -> AE:
+    """An AE of its own, made from one that was checked before the fork: building it anew costs 0.6 MB a process."""
+    ae = AE.__new__(AE)
+    ae.__dict__.update(_TEMPLATE.__dict__)
+    ae._ae_title, ae._maximum_pdu_size = title, max_pdu
+    ae._servers, ae._lock = [], threading.Lock()
+    ae._requested_contexts, ae._supported_contexts, ae._require_calling_aet = [], {}, []
+    return ae
+
+
 class Listener(AssociationServer):  # type: ignore[misc]
     """One port's server; all its associations share it."""
 
@@ -56,11 +71,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         self._associations: set[StreamingAssociation] = set()
         self._admitted: set[StreamingAssociation] = set()
         self._lock = threading.Lock()
-        ae = AE(title)
-        ae.maximum_pdu_size = self.max_pdu
-        ae.implementation_class_uid = filemeta.IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = filemeta.IMPLEMENTATION_VERSION_NAME
-        super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
+        super().__init__(_make_ae(title, self.max_pdu), sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
 
     def _bind_defaults(self) -> None:
         """See `StreamingAssociation._bind_defaults`; building them anew costs each forked listener 2 MB."""

@@ -35,12 +35,19 @@ class Journal:
                     status = os.fstat(descriptor)
                     if status.st_size > MAX_BYTES:
                         return False
-                    if status.st_nlink and self._path.exists() and self._path.stat().st_ino == status.st_ino:
+                    if self._is_ours(status.st_ino):
                         os.write(descriptor, line)
                         return True
                 finally:
                     os.close(descriptor)  # taken between open and lock: once more, into a new file
         except OSError:
+            return False
+
+    def _is_ours(self, inode: int) -> bool:
+        """Whether the file under our name is still the one that was opened: it may be taken at any moment."""
+        try:
+            return os.stat(self._path).st_ino == inode
+        except FileNotFoundError:
             return False
 
 
@@ -49,10 +56,12 @@ def take(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
 
     The caller writes the lines, then deletes the file. A line that is no JSON (a torn write) is left out.
     """
+    taken = sorted(folder.glob(f"*{TAKEN}"))
     for path in sorted(folder.glob("*.jsonl")):
         with contextlib.suppress(FileNotFoundError):
-            path.rename(path.with_name(f"{path.stem}.{path.stat().st_ino}.{path.stat().st_mtime_ns}{TAKEN}"))
-    for path in sorted(folder.glob(f"*{TAKEN}")):
+            status = path.stat()
+            taken.append(path.rename(path.with_name(f"{path.stem}.{status.st_mtime_ns}.{status.st_ino}{TAKEN}")))
+    for path in taken:
         with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)  # whoever opened it before the rename has finished
             lines = file.read().splitlines()

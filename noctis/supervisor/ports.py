@@ -1,5 +1,6 @@
 """Who listens on a TCP port of this machine, from /proc. Other users' processes are seen by root alone."""
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +28,10 @@ def all_who_listen() -> dict[int, list[Holder]]:
     """Port → every process that listens on it; one pass over all processes."""
     ports = _listening_inodes()
     found: dict[int, set[Holder]] = {port: set() for port in ports.values()}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            for port in {ports[inode] for inode in _socket_inodes(entry.name) & ports.keys()}:
-                found[port].add(Holder(int(entry.name), _command(entry.name)))
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            for port in {ports[inode] for inode in _socket_inodes(name) & ports.keys()}:
+                found[port].add(Holder(int(name), _command(name)))
     return {port: sorted(holders) or [Holder(0, "")] for port, holders in found.items()}
 
 
@@ -49,14 +50,17 @@ def _listening_inodes() -> dict[str, int]:
 
 
 def _socket_inodes(pid: str) -> set[str]:
-    inodes = set()
+    folder = f"/proc/{pid}/fd"
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            target = os.readlink(entry.path)
+        names = os.listdir(folder)
+    except OSError:
+        return set()  # it has ended, or is another user's
+    inodes = set()
+    for name in names:
+        with contextlib.suppress(OSError):  # closed in the meantime
+            target = os.readlink(f"{folder}/{name}")
             if target.startswith("socket:["):
                 inodes.add(target[8:-1])
-    except OSError:
-        pass  # it has ended, or is another user's
     return inodes
 
 

@@ -27,7 +27,7 @@ from noctis.observability.scoreboard import Counter, Scoreboard
 
 log = structlog.get_logger()
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 CRASH_WINDOW_SECONDS = 60.0
 THREADS_RETRY_SECONDS = 1.0
 FORWARDED = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR2}
@@ -198,8 +198,7 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # whoever wants it says so; until then it kills nobody
             _close_all_but(self.keep_descriptors())
-            with open("/proc/self/comm", "w", encoding="ascii", errors="replace") as comm:
-                comm.write(f"noctis:{self.config.name}"[:15])
+            _libc.prctl(PR_SET_NAME, f"noctis:{self.config.name}".encode("ascii", "replace")[:15])
             self.scoreboard.begin(os.getpid())
             signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
             code = self.run_target()
@@ -216,9 +215,8 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
 def _close_all_but(keep: tuple[int, ...]) -> None:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     start = 3
     for descriptor in sorted(each for each in keep if each > 2):
         os.closerange(start, descriptor)
         start = descriptor + 1
-    os.closerange(start, highest + 1)
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))  # bounded: without close_range(2) each number is tried

@@ -85,9 +85,8 @@ def _as_variable(value: Any) -> str:
 
 
 def test_the_file_is_found_in_the_home_then_in_etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    system, home = tmp_path / "etc.yaml", tmp_path / "home"
+    system, home = tmp_path / "etc.yaml", tmp_path / "data"
     monkeypatch.setattr("noctis.config.SYSTEM_CONFIG", system)
-    monkeypatch.setenv("NOCTIS_HOME", str(home))
     assert find_config(None) is None
     system.write_text("server: {port: 2001}")
     assert find_config(None) == system
@@ -97,6 +96,17 @@ def test_the_file_is_found_in_the_home_then_in_etc(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("NOCTIS_CONFIG", str(system))
     assert load_settings().server.port == 2001
     assert load_settings(home / "noctis.yaml").server.port == 2002
+
+
+def test_a_home_of_its_own_never_reads_the_services_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    system, home = tmp_path / "etc.yaml", tmp_path / "home"
+    system.write_text(f"storage: {{media: {tmp_path}/the-archive-of-the-service}}")
+    monkeypatch.setattr("noctis.config.SYSTEM_CONFIG", system)
+    monkeypatch.setenv("NOCTIS_HOME", str(home))
+    assert load_settings().paths.media == home / "media" / "dicom_files"
+    home.mkdir()
+    (home / "noctis.yaml").write_text("server: {port: 2002}")
+    assert load_settings().server.port == 2002
 
 
 def test_a_home_that_was_named_is_known_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

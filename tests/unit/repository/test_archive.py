@@ -1,0 +1,221 @@
+"""The archive's files: where they lie, that they appear whole, what is in their way, and what is synced."""
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from noctis.errors import StorageError
+from noctis.repository import archive as archive_module
+from noctis.repository.archive import Archive, Placing, SourceGoneError, content, same_content
+from noctis.repository.filemeta import Origin, Record, encode
+
+SYNTAX = "1.2.840.10008.1.2.1"
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    (tmp_path / "archive").mkdir()
+    return Archive(tmp_path / "archive")
+
+
+def write(path: Path, data: bytes, syntax: str = SYNTAX) -> Path:
+    """A file of ours with this data set."""
+    head = encode(b"1.2", b"1.2.3", syntax, Origin())
+    body = bytearray(head.encoded)
+    body[head.record_at :] = head.record(Record(hashlib.sha256(data).hexdigest(), len(data)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(body) + data)
+    return path
+
+
+def nothing_in_the_way(path: Path) -> None:
+    raise AssertionError(f"{path} was displaced")
+
+
+def no_link(*_: object, **__: object) -> None:
+    raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+
+def test_the_layouts(tmp_path: Path) -> None:
+    tree, flat = Archive(tmp_path), Archive(tmp_path, "flat")
+    assert tree.relative("central", "1.1", "1.2", "1.3") == "central/1.1/1.2/1.3.dcm"
+    assert flat.relative("central", "1.1", "1.2", "1.3") == "central/1.3.dcm"
+
+
+@pytest.mark.parametrize(
+    "uid", ["../../etc/passwd", "/etc/passwd", "", ".", "..", "1.2\0.3", "1/2", "x" * 300, "１.２"]
+)
+def test_nothing_from_the_wire_is_a_path(uid: str, tmp_path: Path) -> None:
+    parts = Archive(tmp_path).relative("central", uid, uid, uid).split("/")
+    assert len(parts) == 4
+    assert all(part.startswith("uid-") and len(part) <= 40 for part in parts[1:])
+
+
+@pytest.mark.parametrize("linking", [True, False])
+def test_a_file_gets_its_place_and_the_source_stays(
+    linking: bool, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not linking:
+        monkeypatch.setattr(os, "link", no_link)
+    source = write(tmp_path / "source.dcm", b"data")
+    os.utime(source, ns=(1, 1_700_000_000_123_456_789))
+    placing = Placing(archive)
+    placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)
+    placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)  # done again
+    placing.sync()
+    target = archive.path("central/1/2/3.dcm")
+    assert target.read_bytes() == source.read_bytes()
+    assert target.stat().st_mtime_ns == 1_700_000_000_123_456_789
+    assert (target.stat().st_ino == source.stat().st_ino) == linking
+    assert [path.name for path in target.parent.iterdir()] == ["3.dcm"]
+
+
+@pytest.mark.parametrize("linking", [True, False])
+def test_other_bytes_in_the_place_are_moved_away_first(
+    linking: bool, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not linking:
+        monkeypatch.setattr(os, "link", no_link)
+    source, aside = write(tmp_path / "source.dcm", b"new"), tmp_path / "aside.dcm"
+    target = write(archive.path("central/1.dcm"), b"old")
+    Placing(archive).put(source, "central/1.dcm", lambda path: path.rename(aside))
+    assert target.read_bytes().endswith(b"new")
+    assert aside.read_bytes().endswith(b"old")
+
+
+def test_the_same_bytes_in_the_place_are_no_loss(archive: Archive, tmp_path: Path) -> None:
+    source = write(tmp_path / "source.dcm", b"same")
+    target = write(archive.path("central/1.dcm"), b"same")
+    Placing(archive).put(source, "central/1.dcm", nothing_in_the_way)
+    assert target.stat().st_ino == source.stat().st_ino
+
+
+def test_a_link_left_of_another_spool_entry_is_replaced(archive: Archive, tmp_path: Path) -> None:
+    """Its bytes are still in the spool, under the other name."""
+    source, other = write(tmp_path / "source.dcm", b"new"), write(tmp_path / "other.dcm", b"other")
+    target = archive.path("central/1.dcm")
+    target.parent.mkdir()
+    os.link(other, target)
+    (target.parent / ".1.dcm.tmp").write_bytes(b"left by a crash")
+    Placing(archive).put(source, "central/1.dcm", nothing_in_the_way)
+    assert target.read_bytes() == source.read_bytes()
+    assert other.read_bytes().endswith(b"other")
+    assert [path.name for path in target.parent.iterdir()] == ["1.dcm"]
+
+
+def test_a_source_that_is_gone(archive: Archive, tmp_path: Path) -> None:
+    with pytest.raises(SourceGoneError):
+        Placing(archive).put(tmp_path / "nothing.dcm", "central/1/2/3.dcm", nothing_in_the_way)
+    assert list(archive.root.iterdir()) == []
+
+
+def test_an_archive_that_is_not_there_is_not_made(archive: Archive, tmp_path: Path) -> None:
+    source = write(tmp_path / "source.dcm", b"data")
+    archive.root.rmdir()
+    with pytest.raises(FileNotFoundError, match="folder is missing"):
+        Placing(archive).put(source, "central/1.dcm", nothing_in_the_way)
+
+
+def test_other_trouble_is_told(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "source.dcm", b"data")
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        Placing(archive).put(source, "central/1.dcm", nothing_in_the_way)
+
+
+def synced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The folders that are synced from now on."""
+    calls: list[str] = []
+    monkeypatch.setattr(
+        archive_module, "sync_folder", lambda folder: calls.append(str(folder.relative_to(archive.root.parent)))
+    )
+    return calls
+
+
+def test_each_folder_is_synced_once_a_batch_and_new_ones_up_to_the_root(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = synced(archive, monkeypatch)
+    placing = Placing(archive)
+    for number in range(5):
+        source = write(tmp_path / f"{number}.dcm", b"data")
+        placing.put(source, f"central/1/2/{number}.dcm", nothing_in_the_way)
+    placing.sync()
+    assert calls == ["archive", "archive/central", "archive/central/1", "archive/central/1/2"]
+    calls.clear()
+    placing.put(write(tmp_path / "9.dcm", b"data"), "central/1/2/9.dcm", nothing_in_the_way)
+    placing.put(write(tmp_path / "9.dcm", b"data"), "central/1/3/9.dcm", nothing_in_the_way)
+    placing.sync()
+    assert calls == ["archive/central/1", "archive/central/1/2", "archive/central/1/3"]
+
+
+def test_a_folder_that_an_interrupted_batch_made_is_synced_too(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "1.dcm", b"data")
+    Placing(archive).put(source, "central/1/2/3.dcm", nothing_in_the_way)  # never synced
+    again = Archive(archive.root)
+    calls = synced(again, monkeypatch)
+    placing = Placing(again)
+    placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)
+    placing.sync()
+    assert calls == ["archive", "archive/central", "archive/central/1", "archive/central/1/2"]
+
+
+def test_fast_durability_syncs_nothing(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = Archive(archive.root, strict=False)
+    calls = synced(fast, monkeypatch)
+    monkeypatch.setattr(os, "link", no_link)
+    monkeypatch.setattr(os, "fsync", lambda _: calls.append("fsync"))
+    placing = Placing(fast)
+    placing.put(write(tmp_path / "1.dcm", b"data"), "central/1/2/3.dcm", nothing_in_the_way)
+    placing.sync()
+    assert calls == []
+
+
+def test_removing_clears_empty_folders_but_never_the_facilitys(archive: Archive) -> None:
+    write(archive.path("central/1/2/3.dcm"), b"x")
+    write(archive.path("central/1/4/5.dcm"), b"x")
+    archive.remove("central/1/2/3.dcm")
+    assert not archive.path("central/1/2").exists()
+    archive.remove("central/1/4/5.dcm")
+    archive.remove("central/1/4/5.dcm")  # done again
+    assert list(archive.root.rglob("*")) == [archive.path("central")]
+    assert archive.has_facility("central")
+
+
+def test_a_folder_cleared_away_by_somebody_is_made_again(archive: Archive, tmp_path: Path) -> None:
+    source = write(tmp_path / "1.dcm", b"data")
+    placing = Placing(archive)
+    placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)
+    archive.remove("central/1/2/3.dcm")
+    placing.sync()  # of a folder that is gone
+    placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)
+    placing.sync()
+    assert archive.path("central/1/2/3.dcm").exists()
+
+
+def test_forgetting_takes_only_what_is_the_sources(archive: Archive, tmp_path: Path) -> None:
+    source = write(tmp_path / "1.dcm", b"data")
+    mine, other = write(archive.path("central/1/2/3.dcm"), b"data"), write(archive.path("central/1/2/4.dcm"), b"other")
+    archive.forget(source, "central/1/2/3.dcm")
+    archive.forget(source, "central/1/2/4.dcm")
+    archive.forget(source, "central/1/2/5.dcm")
+    assert not mine.exists()
+    assert other.exists()
+
+
+def test_content_is_the_data_set_and_its_syntax(tmp_path: Path) -> None:
+    one = write(tmp_path / "1.dcm", b"data")
+    other = write(tmp_path / "2.dcm", b"data", "1.2.840.10008.1.2")
+    assert content(one) == (hashlib.sha256(b"data").hexdigest(), SYNTAX)
+    assert same_content(one, write(tmp_path / "3.dcm", b"data"))
+    assert not same_content(one, other)
+    assert not same_content(one, tmp_path / "nothing.dcm")
+    (tmp_path / "4.dcm").write_bytes(b"none of ours")
+    with pytest.raises(StorageError):
+        content(tmp_path / "4.dcm")
+    assert not same_content(one, tmp_path / "4.dcm")
