@@ -1,8 +1,13 @@
 """What tests of every tier use: waiting for a state, free ports, small data sets."""
 
+import fcntl
+import os
+import random
 import socket
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -26,37 +31,63 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "
         time.sleep(0.02)
 
 
-def free_port() -> int:
-    """A TCP port on 127.0.0.1 that was free a moment ago, below the ephemeral range where nobody else picks."""
-    import random
+_BLOCK = 64  # ports
+_FIRST, _LAST = 12000, 32000  # below the ephemeral range, where nobody else picks
+_held: list[int] = []  # descriptors of the blocks that this process has; the kernel gives them back at its end
+_single: list[int] = []  # ports of the block that single ones are taken from
 
-    for _ in range(200):
-        port = random.SystemRandom().randrange(12000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+
+def free_port() -> int:
+    """A TCP port on 127.0.0.1 that no other test, in whatever process, is given."""
+    while True:
+        if not _single:
+            first = free_ports(_BLOCK)
+            _single.extend(range(first, first + _BLOCK))
+        port = _single.pop()
+        if _is_free(port):
             return port
-    raise AssertionError("no free port")
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` consecutive free ports on 127.0.0.1."""
-    import random
-
-    for _ in range(200):
-        first = random.SystemRandom().randrange(12000, 32000 - count)
-        probes: list[socket.socket] = []
-        try:
-            for port in range(first, first + count):
-                probe = socket.socket()
-                probes.append(probe)
-                probe.bind(("127.0.0.1", port))
-        except OSError:
+    """The first of `count` consecutive free ports on 127.0.0.1, which no other test is given."""
+    blocks = -(-count // _BLOCK)
+    total = (_LAST - _FIRST) // _BLOCK
+    start = random.SystemRandom().randrange(total)
+    for offset in range(total):
+        first = (start + offset) % total
+        if first + blocks > total:
             continue
-        finally:
-            for probe in probes:
-                probe.close()
-        return first
+        held = _hold(range(first, first + blocks))
+        port = _FIRST + first * _BLOCK
+        if held and all(map(_is_free, range(port, port + count))):
+            _held.extend(held)
+            return port
+        for descriptor in held:
+            os.close(descriptor)
     raise AssertionError(f"no {count} consecutive free ports")
+
+
+def _hold(blocks: range) -> list[int]:
+    """Locks of all these blocks, or none."""
+    folder = Path(tempfile.gettempdir()) / f"noctis-test-ports-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    held: list[int] = []
+    for block in blocks:
+        descriptor = os.open(folder / str(block), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held.append(descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            for each in held:
+                os.close(each)
+            return []
+    return held
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

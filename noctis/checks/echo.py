@@ -1,6 +1,7 @@
 """A C-ECHO to a listener of this machine, by a real SCU."""
 
 import logging
+import socket
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -47,16 +48,21 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     ae.add_requested_context(Verification)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = TIMEOUT_SECONDS
     begun = time.perf_counter()
+    try:  # pynetdicom leaves a socket open, and no reason, where nobody listens
+        socket.create_connection((address_of(settings), port), timeout=TIMEOUT_SECONDS).close()
+    except OSError as error:
+        milliseconds = (time.perf_counter() - begun) * 1000
+        return EchoResult(facility, port, False, round(milliseconds, 1), f"nobody answers: {error.strerror or error}")
     association = ae.associate(address_of(settings), port, ae_title=called)
-    error = ""
+    problem = ""
     if association.is_established:
         answered = association.send_c_echo().get("Status")
         if answered != 0:
-            error = "the C-ECHO was not answered" if answered is None else f"the C-ECHO was answered {answered:04X}"
+            problem = "the C-ECHO was not answered" if answered is None else f"the C-ECHO was answered {answered:04X}"
         milliseconds = (time.perf_counter() - begun) * 1000
         association.release()
     else:
         milliseconds = (time.perf_counter() - begun) * 1000
         rejected = association.is_rejected
-        error = "the association was rejected (noctis refusal list says why)" if rejected else "nobody answers"
-    return EchoResult(facility, port, not error, round(milliseconds, 1), error)
+        problem = "the association was rejected (noctis refusal list says why)" if rejected else "nobody answers"
+    return EchoResult(facility, port, not problem, round(milliseconds, 1), problem)

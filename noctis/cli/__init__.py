@@ -1,6 +1,8 @@
 """The command `noctis`: one module per noun, loaded when it is called."""
 
+import difflib
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import click
 
 from noctis import __version__
-from noctis.cli.common import App, report
+from noctis.cli.common import App, log_to_stderr, report
 from noctis.errors import ExitCode, NoctisError
 from noctis.home import UMASK
 
@@ -33,6 +35,7 @@ COMMANDS = {
     "study": "noctis.cli.study:study",
     "supervise": "noctis.cli.processes:supervise",
     "supervisorctl": "noctis.cli.processes:supervisorctl",
+    "version": "noctis.cli.version:version",
 }
 
 
@@ -56,8 +59,6 @@ class LazyGroup(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            import difflib
-
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             if near:
                 raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
@@ -73,11 +74,14 @@ class LazyGroup(click.Group):
 def cli(ctx: click.Context, config: str | None, home: str | None, debug: bool) -> None:
     """Noctis: the front door for DICOM images that arrive from many facilities."""
     ctx.obj = App(config=config, home=home, debug=debug)
+    log_to_stderr(debug=debug)
 
 
 def main(args: list[str] | None = None) -> None:
     """The entry point: runs the command and ends the process with an `ExitCode`."""
     os.umask(UMASK)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks stops no list
     sys.exit(run(args))
 
 

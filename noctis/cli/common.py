@@ -3,17 +3,19 @@
 import json
 import os
 import pwd
+import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from noctis.config import Settings, home_is_explicit, load_settings
-from noctis.errors import ExitCode, HomeError, NoctisError
-from noctis.home import Home
+from noctis.errors import ExitCode, HomeError, NoctisError, SupervisorError
+from noctis.home import Home, user_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,6 +23,11 @@ if TYPE_CHECKING:
 
     from noctis.facilities.registry import Registry
     from noctis.supervisor.control import Control
+
+MAKE_A_HOME = "name the right one with --home DIR or NOCTIS_HOME=DIR; make one with ./scripts/run or noctis db upgrade"
+PIPE_WIDTH = 10_000  # columns
+CAUSE_MAX = 300  # characters
+_UNUSUAL = re.compile(r"[^\n -~]")
 
 
 class App:
@@ -30,7 +37,9 @@ class App:
         self.config = config
         self.home_option = home
         self.debug = debug
+        self.actor = actor()
         self._options: dict[str, Any] = {}
+        self._engine: Engine | None = None
 
     def override(self, options: dict[str, Any]) -> None:
         """Command-line options over file and environment; before `settings` is first read."""
@@ -45,42 +54,57 @@ class App:
         return self.settings.paths
 
     def open_home(self, *, create: bool = False) -> Home:
-        """The home, as the user whom it belongs to; made when it was named or is to be created.
+        """The home, as the user whom it belongs to, its folders complete.
+
+        Parameters
+        ----------
+        create
+            Make it when there is none yet.
 
         Raises
         ------
         HomeError
-            There is none here, and nobody named one.
+            There is none here, or it is somebody else's.
         """
         home = self.home
         if home.root.is_dir():
-            become(home.root.stat().st_uid)
-        elif not create and not home_is_explicit(self.settings):
-            raise HomeError(
-                f"there is no Noctis home at {home.root}",
-                fix="name it: --home DIR or NOCTIS_HOME=DIR; or make one: ./scripts/run, or noctis db upgrade",
-            )
+            become(home.root.stat())
+        if not create and not _is_home(home):
+            raise HomeError(f"there is no Noctis home at {home.root}", fix=MAKE_A_HOME)
         home.create()
         return home
 
     def engine(self) -> "Engine":
-        """The database, migrated; one without tables gets them, an older one is refused with the command."""
+        """The database, with this release's schema; anything else is refused with the command that mends it."""
+        if self._engine is None:
+            from noctis.db import migrate
+            from noctis.db.engine import make_engine
+
+            self.open_home()
+            engine = make_engine(self.settings)
+            click.get_current_context().call_on_close(engine.dispose)
+            migrate.require_current(engine)
+            self._engine = engine
+        return self._engine
+
+    def prepare(self) -> None:
+        """Make what is missing of a home that somebody named, and of its database: for the first commands of all."""
         from noctis.db import migrate
         from noctis.db.engine import make_engine
 
-        self.open_home()
-        engine = make_engine(self.settings)
-        if migrate.schema_state(engine).current is None:
-            migrate.upgrade(engine)
-        migrate.require_current(engine)
-        click.get_current_context().call_on_close(engine.dispose)
-        return engine
+        self.open_home(create=home_is_explicit(self.settings))
+        engine = make_engine(self.settings, pooled=False)
+        try:
+            if migrate.schema_state(engine).current is None:
+                migrate.upgrade(engine)
+        finally:
+            engine.dispose()
 
     @cached_property
     def registry(self) -> "Registry":
         from noctis.facilities.registry import Registry
 
-        return Registry(self.engine(), self.settings, actor=actor())
+        return Registry(self.engine(), self.settings, actor=self.actor)
 
     @cached_property
     def control(self) -> "Control":
@@ -89,31 +113,71 @@ class App:
         return Control(self.home)
 
     def follow(self) -> bool:
-        """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does."""
+        """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does.
+
+        The change is made by then, so a supervisor that does not answer is no failure: it follows by itself.
+        """
         from noctis.facilities.snapshot import write_if_changed
 
         write_if_changed(self.home.snapshot, self.registry.snapshot)
         if not self.control.is_running():
             return False
-        self.control.reconcile()
+        try:
+            self.control.reconcile()
+        except SupervisorError as error:
+            click.echo(f"noctis: {plain(error.message)}; it will follow by itself", err=True)
+            return False
         return True
+
+
+def _is_home(home: Home) -> bool:
+    """Whether the folder was made by Noctis; one that we may not look into is told about when it is opened."""
+    if home.root.is_dir() and not os.access(home.root, os.W_OK | os.X_OK):
+        return True
+    return any(path.exists() for path in (home.run, home.spool, home.sqlite))
 
 
 def actor() -> str:
     """Who gives the command, for the events: the login behind sudo, else the user."""
-    return os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
 
 
-def become(uid: int) -> None:
-    """Root becomes the home's owner, so that no file of root's ever lies in it."""
-    if os.geteuid() == 0 and uid != 0:
+def become(owner: os.stat_result) -> None:
+    """Root becomes the home's owner, so that no file of root's ever lies in it.
+
+    Raises
+    ------
+    HomeError
+        This root may not (a container without the capability).
+    """
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    try:
         try:
-            user = pwd.getpwuid(uid)
-        except KeyError:
-            return
-        os.initgroups(user.pw_name, user.pw_gid)
-        os.setgid(user.pw_gid)
-        os.setuid(uid)
+            user = pwd.getpwuid(owner.st_uid)
+            os.initgroups(user.pw_name, user.pw_gid)
+            os.setgid(user.pw_gid)
+        except KeyError:  # a user of another machine, known by number alone
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)
+    except OSError as error:
+        name = user_name(owner.st_uid)
+        raise HomeError(
+            f"the home belongs to {name}, and root cannot become {name} here", fix=f"run as {name}"
+        ) from error
+
+
+def log_to_stderr(*, debug: bool) -> None:
+    """What a command logs is not its answer. The processes, `supervise` and its like, set up their own logs."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if debug else logging.ERROR),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
 
 
 # -- answers
@@ -123,22 +187,36 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help="Answer in JSON.")(function)
 
 
-def emit_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=str))
+def emit_json(document: Any, *, indent: int | None = 2) -> None:
+    """Text as it is, so that it can be read; what a terminal would obey is escaped as JSON has it."""
+    text = json.dumps(document, indent=indent, ensure_ascii=False, default=str)
+    click.echo(_UNUSUAL.sub(lambda hit: hit[0] if _harmless(hit[0]) else json.dumps(hit[0])[1:-1], text))
 
 
 def console() -> "Console":
+    """Where tables go. On no terminal lines are as long as they are: nothing is folded for whoever reads a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 200, soft_wrap=not sys.stdout.isatty(), highlight=False)
+    terminal = sys.stdout.isatty()
+    return Console(width=None if terminal else PIPE_WIDTH, soft_wrap=not terminal, highlight=False)
+
+
+def _harmless(character: str) -> bool:
+    """Neither a control character nor one that turns the direction of what follows; every space is harmless."""
+    return character.isprintable() or unicodedata.category(character) == "Zs"
+
+
+def plain(value: object) -> str:
+    """Text for a terminal: what came over the wire, or from a file system, may hold control characters."""
+    text = "" if value is None else str(value)
+    return "".join(each if _harmless(each) else each.encode("unicode_escape").decode() for each in text)
 
 
 def safe(value: object) -> str:
-    """Text for a terminal: what came over the wire may hold control characters, and rich's markup."""
+    """`plain`, for where rich would take markup."""
     from rich.markup import escape
 
-    text = "" if value is None else str(value)
-    return escape("".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text))
+    return escape(plain(value))
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -193,17 +271,27 @@ def report(error: Exception, *, debug: bool) -> int:
     """Tell an error and what caused it; the exit code."""
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, NoctisError):
-        click.secho(f"noctis: {error.message}", fg="red", err=True)
-        cause = error.__cause__
-        while cause is not None and not debug:
-            text = " ".join(str(cause).split())
-            if text and text not in error.message and len(text) < 300:
-                click.echo(f"  caused by: {text}", err=True)
-            cause = cause.__cause__
-        if error.fix:
-            click.echo(f"  fix: {error.fix}", err=True)
-        return error.exit_code
-    click.secho(f"noctis: this is a fault in Noctis: {type(error).__name__}: {error}", fg="red", err=True)
-    click.echo("  fix: run it again with --debug and report what it prints", err=True)
-    return ExitCode.SOFTWARE
+    if not isinstance(error, NoctisError):
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        click.secho(f"noctis: this is a fault in Noctis: {plain(what)}", fg="red", err=True)
+        click.echo("  fix: run it again with --debug and report what it prints", err=True)
+        return ExitCode.SOFTWARE
+    first, *rest = error.message.splitlines() or [""]
+    click.secho(f"noctis: {plain(first)}", fg="red", err=True)
+    for line in rest:
+        click.secho(plain(line), fg="red", err=True)
+    for text in causes(error):
+        click.echo(f"  caused by: {plain(text)}", err=True)
+    if error.fix:
+        click.echo(f"  fix: {plain(error.fix)}", err=True)
+    return error.exit_code
+
+
+def causes(error: BaseException) -> Iterator[str]:
+    """What led to an error, as far as its message does not say it already."""
+    cause = error.__cause__
+    while cause is not None:
+        text = " ".join(str(cause).split())
+        if text and text not in str(error):
+            yield text if len(text) <= CAUSE_MAX else f"{text[:CAUSE_MAX]} …"
+        cause = cause.__cause__

@@ -2,7 +2,7 @@
 
 import click
 
-from noctis.cli.common import App, emit_json, json_option, show_table
+from noctis.cli.common import App, emit_json, json_option, plain, show_table
 
 
 @click.group()
@@ -25,7 +25,7 @@ def add(app: App, facility: str, device: str, as_json: bool) -> None:
     if as_json:
         emit_json(record.as_json())
     else:
-        click.echo(f"{record.name}: the device {parsed} is let in")
+        click.echo(f"{plain(record.name)}: the device {parsed} is let in")
 
 
 @device.command("list")
@@ -65,4 +65,4 @@ def remove(app: App, facility: str, device: str, as_json: bool) -> None:
     if as_json:
         emit_json(record.as_json())
     else:
-        click.echo(f"{record.name}: the device {parsed} is removed")
+        click.echo(f"{plain(record.name)}: the device {parsed} is removed")

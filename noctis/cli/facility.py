@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, moment, safe, show_fields, show_table
-from noctis.errors import ExitCode
+from noctis.cli.common import App, console, emit_json, json_option, moment, plain, safe, show_fields, show_table
+from noctis.errors import ExitCode, SupervisorError, UsageError
 
 if TYPE_CHECKING:
     from noctis.facilities.registry import FacilityRecord
@@ -49,12 +49,13 @@ def add(
     from noctis.facilities.registry import parse_device
 
     parsed = [parse_device(device) for device in devices]
+    app.prepare()
     record = app.registry.add(name, ae_title=ae_title, port=port, workers=workers, devices=parsed, contact=contact)
     begun = time.monotonic()
     listener: dict[str, Any] | None = None
     if app.follow():
         with console().status(f"waiting for the listener on port {record.port}"):
-            listener = app.control.wait_listener(record.slug, WAIT_SECONDS)
+            listener = wait(app, record.slug)
     milliseconds = round((time.monotonic() - begun) * 1000) if listener else None
     card = onboarding(app, record)
     if as_json:
@@ -70,22 +71,41 @@ def add(
     show_card(record, card, listener, milliseconds)
 
 
+def wait(app: App, slug: str) -> dict[str, Any] | None:
+    """The listener when it is up; the facility is there by now, so a supervisor that ends meanwhile is no failure."""
+    try:
+        return app.control.wait_listener(slug, WAIT_SECONDS)
+    except SupervisorError as error:
+        click.echo(f"noctis: {plain(error.message)}", err=True)
+        return None
+
+
 def onboarding(app: App, record: "FacilityRecord") -> dict[str, Any]:
-    """What to type into the modality."""
+    """What to type into the modality. On the facility's own port any calling AE title will do."""
+    import shlex
     import socket
 
     server = app.settings.server
     host = server.advertised_host or socket.getfqdn()
     calling = record.devices[0].ae_title if record.devices else record.ae_title
-    at = f"-aet {calling} -aec {record.ae_title} {host} {record.port}"
+
+    def line(tool: str, called: str, port: int, *rest: str) -> str:
+        return shlex.join([*tool.split(), "-aet", calling, "-aec", called, host, str(port), *rest])
+
     return {
         "host": host,
         "port": record.port,
         "called_ae_title": record.ae_title,
         "calling_ae_title": calling,
-        "echoscu": f"echoscu -v {at}",
-        "storescu": f"storescu -v +sd {at} FOLDER",
-        "default_port": {"port": server.port, "called_ae_title": server.ae_title, "calling_ae_title": calling},
+        "calling_ae_titles": [record.ae_title, *(str(device) for device in record.devices)],
+        "echoscu": line("echoscu -v", record.ae_title, record.port),
+        "storescu": line("storescu -v +sd +r", record.ae_title, record.port, "FOLDER"),
+        "default_port": {
+            "port": server.port,
+            "called_ae_title": server.ae_title,
+            "calling_ae_title": calling,
+            "echoscu": line("echoscu -v", server.ae_title, server.port),
+        },
     }
 
 
@@ -94,6 +114,7 @@ def show_card(
 ) -> None:
     from rich.panel import Panel
 
+    default = card["default_port"]
     lines = [
         f"[bold]host[/bold]              {safe(card['host'])}",
         f"[bold]port[/bold]              {card['port']}",
@@ -104,8 +125,9 @@ def show_card(
         f"  {safe(card['echoscu'])}",
         f"  {safe(card['storescu'])}",
         "",
-        f"or by the shared port {card['default_port']['port']}, called {card['default_port']['called_ae_title']}, "
-        f"calling {safe(card['calling_ae_title'])}",
+        f"or by the shared port {default['port']}, called {safe(default['called_ae_title'])}, calling one of: "
+        + safe(", ".join(card["calling_ae_titles"])),
+        f"  {safe(default['echoscu'])}",
     ]
     console().print(Panel("\n".join(lines), title=f"{safe(record.name)}: what to type into the modality", expand=False))
     if listener is None:
@@ -113,7 +135,7 @@ def show_card(
     elif listener["state"] in ("running", "idle"):
         click.echo(f"The listener is {listener['state']} after {milliseconds} ms.")
     else:
-        click.secho(f"The listener is {listener['state']}: {listener['last_error']}", fg="yellow")
+        click.secho(f"The listener is {listener['state']}: {plain(listener['last_error'])}", fg="yellow")
 
 
 @facility.command("list")
@@ -193,6 +215,7 @@ def show(app: App, name: str, as_json: bool) -> None:
     help="The same SOP Instance UID with other bytes: keep the first, or replace it.",
 )
 @click.option("--quarantine-max", metavar="N|default", help="Instances that its quarantine holds at the most.")
+@click.option("--enabled/--disabled", default=None, help="Whether its port is open.")
 @contact_options
 @json_option
 @click.pass_obj
@@ -234,7 +257,7 @@ def answer(app: App, record: "FacilityRecord", what: str, as_json: bool) -> None
         emit_json(record.as_json())
         return
     now = "" if followed else "; no supervisor runs"
-    click.echo(f"{record.name}: {what} (AE title {record.ae_title}, port {record.port}){now}")
+    click.echo(f"{plain(record.name)}: {what} (AE title {record.ae_title}, port {record.port}){now}")
 
 
 @facility.command()
@@ -286,6 +309,9 @@ def test(app: App, name: str | None, every: bool, as_json: bool) -> int:
     if (name is None) == (not every):
         raise click.UsageError("name a facility, or say --all")
     records = [each for each in app.registry.all() if each.enabled] if every else [app.registry.get(str(name))]
+    for record in records:
+        if not record.enabled:
+            raise UsageError(f"'{record.name}' is disabled", fix=f"noctis facility enable {record.slug}")
     results = [echo(app.settings, record.slug, record.port, record.ae_title) for record in records]
     if as_json:
         emit_json([result.as_json() for result in results])

@@ -76,8 +76,8 @@ def listen(app: App, facility: str | None, default: bool) -> int:
     from noctis.listener import process
     from noctis.observability.logging import configure
     from noctis.observability.scoreboard import Scoreboard
-    from noctis.supervisor.sockets import listen as bind
     from noctis.supervisor.ports import who_listens
+    from noctis.supervisor.sockets import listen as bind
 
     if (facility is None) == (not default):
         raise click.UsageError("name a facility, or say --default")

@@ -1,10 +1,8 @@
 """`noctis quarantine`: instances that could not be filed."""
 
-from pathlib import Path
-
 import click
 
-from noctis.cli.common import App, actor, emit_json, json_option, moment, show_fields, show_table, size
+from noctis.cli.common import App, emit_json, json_option, moment, plain, show_fields, show_table, size
 from noctis.cli.study import facility_option, limit_option
 from noctis.errors import NotFoundError
 
@@ -69,11 +67,11 @@ def show(app: App, facility: str, name: str, as_json: bool) -> None:
     rows = quarantined(app.engine(), 1, facility_id=record.id, name=name)
     if not rows:
         raise NotFoundError(f"the quarantine of '{record.name}' has no {name}", fix="noctis quarantine list")
-    row = rows[0] | {"file": str(Path(app.home.quarantine) / record.slug / name)}
+    row = rows[0] | {"file": str(app.home.quarantine / record.slug / name)}
     if as_json:
         emit_json(row)
     else:
-        show_fields(row)
+        show_fields(row | {"bytes": size(row["bytes"]), "received_at": moment(row["received_at"])})
 
 
 @quarantine.command()
@@ -87,24 +85,28 @@ def release(app: App, facility: str, name: str, replace: bool, as_json: bool) ->
     from noctis.repository.release import release as file_it
 
     record = app.registry.get(facility)
-    released = file_it(app.settings, app.engine(), record.slug, name, replace=replace, actor=actor())
+    released = file_it(app.settings, app.engine(), record.slug, name, replace=replace, actor=app.actor)
     if as_json:
         emit_json({"outcome": str(released.outcome), "path": released.path})
     else:
-        click.echo(f"{name}: {released.outcome} ({released.path})")
+        click.echo(f"{plain(name)}: {released.outcome} ({released.path})")
 
 
 @quarantine.command()
 @click.argument("facility")
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @click.pass_obj
-def discard(app: App, facility: str, name: str, yes: bool) -> None:
+def discard(app: App, facility: str, name: str, yes: bool, as_json: bool) -> None:
     """Throw a quarantined instance away for good."""
     from noctis.repository.release import discard as throw_away
 
     record = app.registry.get(facility)
     if not yes:
-        click.confirm(f"Throw away {name} of '{record.name}' for good?", abort=True)
-    throw_away(app.settings, app.engine(), record.slug, name, actor=actor())
-    click.echo(f"{name}: discarded")
+        click.confirm(f"Throw away {plain(name)} of '{plain(record.name)}' for good?", abort=True, err=True)
+    throw_away(app.settings, app.engine(), record.slug, name, actor=app.actor)
+    if as_json:
+        emit_json({"facility": record.slug, "name": name, "discarded": True})
+    else:
+        click.echo(f"{plain(name)}: discarded")

@@ -71,7 +71,8 @@ class Listener(AssociationServer):  # type: ignore[misc]
         self._associations: set[StreamingAssociation] = set()
         self._admitted: set[StreamingAssociation] = set()
         self._lock = threading.Lock()
-        super().__init__(_make_ae(title, self.max_pdu), sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
+        ae = _make_ae(title, self.max_pdu)
+        super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
 
     def _bind_defaults(self) -> None:
         """See `StreamingAssociation._bind_defaults`; building them anew costs each forked listener 2 MB."""

@@ -104,7 +104,9 @@ def _find(engine: Engine, quarantine: Quarantine, facility: str, name: str) -> t
     if facility_id is None:
         raise NotFoundError(f"No facility found for {facility!r}", fix="noctis facility list")
     if name not in quarantine.names(facility):
-        raise NotFoundError(f"the quarantine of {facility} has no {name!r}", fix=f"noctis quarantine list {facility}")
+        raise NotFoundError(
+            f"the quarantine of {facility} has no {name!r}", fix=f"noctis quarantine list --facility {facility}"
+        )
     return int(facility_id), quarantine.folder(facility) / name
 
 

@@ -62,8 +62,7 @@ def test_two_hundred_facilities(make_noctis: MakeNoctis, on_demand: bool, most: 
         return not silent
 
     wait_for(all_answered, what="every facility to answer")
-    print(
-        f"{len(titles)} facilities: {ready / 1e6:.0f} MB when ready, {total_pss(noctis) / 1e6:.0f} MB when they had answered"
-    )
+    answered = total_pss(noctis)
+    print(f"{len(titles)} facilities: {ready / 1e6:.0f} MB when ready, {answered / 1e6:.0f} MB after their first echo")
     assert noctis.stop() == 0
     assert noctis.processes() == []

@@ -1,4 +1,4 @@
-"""What we rely on in `supervisor` beyond its documentation. When this fails after an upgrade, read it before mending."""
+"""What we rely on in `supervisor` beyond its documentation. It fails after an upgrade? Read the new code first."""
 
 import inspect
 from collections.abc import Callable

@@ -75,7 +75,7 @@ def test_crashes_of_long_ago_are_forgotten(options: Options, clock: Clock) -> No
     for _ in range(10):
         end(tried)
         assert not tried.held
-        clock.now += process.CRASH_WINDOW_SECONDS / 2
+        clock.now += process.CRASH_WINDOW_SECONDS * 0.6
 
 
 def test_an_end_that_was_asked_for_is_no_crash(options: Options, clock: Clock) -> None:
