@@ -118,8 +118,13 @@ class Association:
         kind, content = self.read()
         if kind != 4:
             raise ConnectionError(f"no answer but PDU type {kind}")
-        at = content.index(struct.pack("<HHI", 0, 0x900, 2))
-        return int.from_bytes(content[at + 8 : at + 10], "little")
+        at = 6
+        while at + 10 <= len(content):
+            _, element, length = struct.unpack_from("<HHI", content, at)
+            if element == 0x900:
+                return int.from_bytes(content[at + 8 : at + 10], "little")
+            at += 8 + length
+        raise ConnectionError("an answer without a status")
 
     def close(self) -> None:
         self.sock.sendall(RELEASE_RQ)

@@ -35,7 +35,8 @@ Bytes = Annotated[int, Field(ge=0)]
 
 ENV_PREFIX = "NOCTIS_"
 ENV_CONFIG = "NOCTIS_CONFIG"  # the configuration file itself
-SYSTEM_CONFIG = Path("/etc/noctis/noctis.yaml")
+CONFIG_NAME = "noctis.yaml"
+SYSTEM_CONFIG = Path("/etc/noctis") / CONFIG_NAME
 
 
 class Section(BaseModel):
@@ -171,10 +172,11 @@ class Settings(BaseSettings):
         )
 
 
-def find_config(explicit: str | os.PathLike[str] | None) -> Path | None:
+def find_config(explicit: str | os.PathLike[str] | None, home: str | os.PathLike[str] | None = None) -> Path | None:
     """The configuration file: the one named, else `NOCTIS_CONFIG`, `<home>/noctis.yaml`, /etc/noctis/noctis.yaml.
 
-    The last one is this machine's service's: a home that `NOCTIS_HOME` names is another instance and never reads it.
+    The last one is this machine's service's: a home that `home` or `NOCTIS_HOME` names is another instance and never
+    reads it.
 
     Raises
     ------
@@ -184,12 +186,13 @@ def find_config(explicit: str | os.PathLike[str] | None) -> Path | None:
     named = explicit or os.environ.get(ENV_CONFIG)
     if named:
         path = Path(named).expanduser()
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise ConfigError(f"no configuration file at {path}", fix="name an existing file with --config")
         return path
-    home = os.environ.get("NOCTIS_HOME")
-    for path in (Path(home or "data") / "noctis.yaml", SYSTEM_CONFIG):
-        if path.is_file() and not (home and path == SYSTEM_CONFIG):
+    home = home or os.environ.get("NOCTIS_HOME")
+    for path in (Path(home or "data") / CONFIG_NAME, SYSTEM_CONFIG):
+        # os.path: in a folder that may not be looked into there is none
+        if os.path.isfile(path) and not (home and path == SYSTEM_CONFIG):
             return path
     return None
 
@@ -209,8 +212,8 @@ def load_settings(config: str | os.PathLike[str] | None = None, options: Mapping
     ConfigError
         Something is wrong; nothing may start.
     """
-    path = find_config(config)
     options = _without_none(options or {})
+    path = find_config(config, options.get("home"))
     document, lines = _read_yaml(path) if path else ({}, {})
     _refuse_unknown_variables()
     try:

@@ -69,19 +69,8 @@ def _examine(entry: SpoolEntry, hint: Hint | None, descriptor: int) -> Filing | 
             header = read_header(descriptor, meta.dataset_start, meta.transfer_syntax_uid)
         except HeaderError as error:
             return reject(entry, meta, received_at, Reason.UNPARSEABLE, f"cannot understand: {error}")
-    missing = [
-        word
-        for word, uid in (
-            ("Study", header.study_instance_uid),
-            ("Series", header.series_instance_uid),
-            ("SOP", header.sop_instance_uid),
-        )
-        if not uid
-    ]
-    if missing:
-        return reject(
-            entry, meta, received_at, Reason.MISSING_UID, f"the data set has no {' or '.join(missing)} Instance UID"
-        )
+    if header.missing_uids:
+        return reject(entry, meta, received_at, Reason.MISSING_UID, f"the data set has no {header.missing_uids}")
     return Filing(entry.slug, entry.path, meta, header, sha256, status.st_size, received_at)
 
 

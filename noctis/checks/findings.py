@@ -15,10 +15,10 @@ from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.errors import NoctisError
 from noctis.facilities.snapshot import Facility, SnapshotReader
-from noctis.home import owner_of, whoami
+from noctis.home import Home, owner_of, user_name, whoami
 from noctis.repository.queries import last_received
 from noctis.supervisor.control import START_IT, Control
-from noctis.supervisor.ports import who_listens
+from noctis.supervisor.ports import all_who_listen
 
 RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is before this
 CLOCK_TOLERANCE_SECONDS = 120
@@ -53,7 +53,13 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
 
 
 def check_folders(settings: Settings) -> Iterator[Finding]:
-    for folder in settings.paths.folders():
+    home = settings.paths
+    if not home.root.is_dir():
+        yield Finding("folders", False, f"there is no Noctis home at {home.root}", "noctis db upgrade")
+        return
+    for folder in home.folders():
+        if folder != home.root and not os.access(home.root, os.X_OK):
+            break  # what is said of the home is said of all below it
         if not folder.is_dir():
             yield Finding("folders", False, f"the folder {folder} does not exist", "noctis db upgrade")
         elif not os.access(folder, os.W_OK | os.X_OK):
@@ -68,6 +74,21 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
             yield Finding("folders", False, f"{folder} can be read by others", f"chmod 700 {folder}")
         else:
             yield Finding("folders", True, f"{folder} is writable")
+    yield from _strangers(home)
+
+
+def _strangers(home: Home) -> Iterator[Finding]:
+    """What in the home is not its owner's: usually root's, made by a command that ran as root elsewhere."""
+    owner = home.root.stat().st_uid
+    beside = [home.sqlite.with_name(home.sqlite.name + suffix) for suffix in ("", "-wal", "-shm")]
+    for path in (*home.folders(), *beside):
+        try:
+            stranger = path.is_relative_to(home.root) and path.stat().st_uid != owner
+        except OSError:  # missing, or not to be looked at: told above
+            continue
+        if stranger:
+            text = f"{path} belongs to {owner_of(path)}, the home to {user_name(owner)}"
+            yield Finding("folders", False, text, f"chown -R {user_name(owner)} {home.root}")
 
 
 def check_database(settings: Settings) -> Iterator[Finding]:
@@ -78,8 +99,9 @@ def check_database(settings: Settings) -> Iterator[Finding]:
         if state.up_to_date:
             yield Finding("database", True, f"{url} is reachable and has this release's schema")
         else:
-            found = state.current or "no tables"
-            yield Finding("database", False, f"{url} has {found}; this release wants {state.head}", "noctis db upgrade")
+            found = f"schema {state.current}" if state.current else "no tables yet"
+            text = f"{url} has {found}; this release wants schema {state.head}"
+            yield Finding("database", False, text, "noctis db upgrade")
     except NoctisError as error:
         yield Finding("database", False, error.message, error.fix or "look at database.url in the configuration")
     finally:
@@ -95,7 +117,8 @@ def check_clock(settings: Settings) -> Iterator[Finding]:
     newest = None
     engine = make_engine(settings, pooled=False)
     try:
-        newest = last_received(engine)
+        if migrate.schema_state(engine).up_to_date:
+            newest = last_received(engine)
     except NoctisError:
         pass  # the check of the database tells
     finally:
@@ -171,8 +194,9 @@ def check_ports(settings: Settings) -> Iterator[Finding]:
     ours = _our_pids(settings)
     wanted: list[tuple[int, str]] = [(settings.server.port, "the default listener")]
     wanted += [(each.port, f"'{each.name}'") for each in _facilities(settings)]
+    listening = all_who_listen()
     for port, whose in wanted:
-        holders = who_listens(port)
+        holders = listening.get(port, [])
         strangers = [holder for holder in holders if holder.pid not in ours]
         if strangers:
             listed = ", ".join(map(str, strangers))

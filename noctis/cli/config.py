@@ -2,7 +2,7 @@
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, safe
+from noctis.cli.common import App, emit_json, json_option, plain
 from noctis.config import find_config
 
 
@@ -16,20 +16,25 @@ def config() -> None:
 @click.pass_obj
 def show(app: App, as_json: bool) -> None:
     """Show every setting: defaults, under the file, under NOCTIS_*, under options. Passwords are left out."""
-    from sqlalchemy import make_url
+    import yaml
 
     settings = app.settings.model_dump(mode="json")
     if settings["database"]["url"]:
-        settings["database"]["url"] = make_url(settings["database"]["url"]).render_as_string(hide_password=True)
-    path = find_config(app.config)
+        settings["database"]["url"] = without_password(settings["database"]["url"])
+    path = find_config(app.config, app.home_option)
     if as_json:
         emit_json({"file": str(path) if path else None, "settings": settings})
         return
-    import yaml
+    click.echo(f"# file: {plain(path or 'none found')}")
+    for line in yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).splitlines():
+        click.echo(plain(line))
 
-    click.echo(f"# file: {path or 'none found'}")
-    console().print(safe_yaml(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)))
 
+def without_password(url: str) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
 
-def safe_yaml(text: str) -> str:
-    return "\n".join(safe(line) for line in text.splitlines())
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "*** (it cannot be read as a URL)"

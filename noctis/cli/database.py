@@ -11,6 +11,7 @@ import click
 
 from noctis.cli.common import App, emit_json, json_option
 from noctis.errors import DatabaseError, ExitCode, NoctisError, UsageError
+from noctis.home import whoami
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -78,10 +79,7 @@ def backup(app: App, file: Path) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"the folder {file.parent} does not exist")
     if engine.dialect.name == "sqlite":
-        try:
-            migrate.backup_sqlite(sqlite_path(engine), file)
-        except OSError as error:
-            raise DatabaseError(f"cannot write {file}: {error.strerror}") from error
+        migrate.backup_sqlite(sqlite_path(engine), file)
     else:
         run_tool("pg_dump", engine, "--format=custom", f"--file={file}")
     click.echo(f"Backed up to {file} ({file.stat().st_size} bytes).")
@@ -104,12 +102,17 @@ def restore(app: App, file: Path) -> None:
         restore_sqlite(sqlite_path(engine), file)
     else:
         run_tool(
-            "pg_restore", engine, "--clean", "--if-exists", "--no-owner", "--dbname", postgres_url(engine), str(file)
+            "pg_restore",
+            engine,
+            "--clean",
+            "--if-exists",
+            "--no-owner",
+            "--single-transaction",
+            "--dbname",
+            postgres_url(engine),
+            str(file),
         )
-    try:
-        state = migrate.schema_state(engine)
-    except NoctisError as error:
-        raise DatabaseError(f"{file} was restored, but cannot be used: {error.message}") from error
+    state = migrate.schema_state(engine)
     click.echo(f"Restored from {file}." + ("" if state.up_to_date else " Its schema is older: noctis db upgrade"))
     click.echo(
         "What was filed since is in the archive, not in this index: noctis archive verify, noctis archive reindex"
@@ -121,18 +124,49 @@ def sqlite_path(engine: "Engine") -> Path:
 
 
 def restore_sqlite(target: Path, file: Path) -> None:
-    with file.open("rb") as opened:
-        if opened.read(16) != b"SQLite format 3\0":
-            raise UsageError(f"{file} is no SQLite database")
+    """Look at a copy of `file` first: only one that this release can use takes the place of the present database."""
     partial = target.with_name(target.name + ".restoring")
-    shutil.copyfile(file, partial)
-    partial.chmod(0o600)
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    for suffix in ("", "-wal", "-shm"):
-        old = target.with_name(target.name + suffix)
-        if old.exists():
-            old.rename(old.with_name(f"{target.name}.before-restore-{stamp}{suffix}"))
-    os.replace(partial, target)
+    try:
+        with file.open("rb") as opened:
+            if opened.read(16) != b"SQLite format 3\0":
+                raise UsageError(f"{file} is no SQLite database")
+        shutil.copyfile(file, partial)
+        partial.chmod(0o600)
+    except OSError as error:
+        raise DatabaseError(
+            f"{file} cannot be copied: {error.strerror}", fix=f"make it readable for {whoami()}"
+        ) from error
+    try:
+        require_sound(partial, file)
+        stamp = time.strftime("%Y%m%dT%H%M%S")
+        for suffix in ("", "-wal", "-shm"):
+            old = target.with_name(target.name + suffix)
+            if old.exists():
+                old.rename(old.with_name(f"{target.name}.before-restore-{stamp}{suffix}"))
+        os.replace(partial, target)
+    finally:
+        for suffix in ("", "-wal", "-shm"):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+
+
+def require_sound(copy: Path, file: Path) -> None:
+    """Refuse a damaged file, one that is not Noctis's, and one of a newer release."""
+    from sqlalchemy import NullPool, create_engine
+
+    from noctis.db import migrate
+    from noctis.db.engine import reachable
+
+    engine = create_engine(f"sqlite:///{copy}", poolclass=NullPool)
+    try:
+        with reachable(engine), engine.connect() as connection:
+            said = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+        state = migrate.schema_state(engine) if said == "ok" else None
+    except NoctisError as error:
+        raise DatabaseError(f"{file} cannot be used: {error.message}", fix=error.fix) from error
+    if state is None:
+        raise DatabaseError(f"{file} is damaged: {said}", fix="restore another backup")
+    if state.current is None:
+        raise UsageError(f"{file} is no database of Noctis")
 
 
 def postgres_url(engine: "Engine") -> str:

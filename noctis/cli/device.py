@@ -17,7 +17,7 @@ def device() -> None:
 @click.pass_obj
 def add(app: App, facility: str, device: str, as_json: bool) -> None:
     """Let a device of FACILITY in."""
-    from noctis.facilities.registry import parse_device
+    from noctis.facilities.records import parse_device
 
     parsed = parse_device(device)
     record = app.registry.add_device(facility, parsed)
@@ -57,7 +57,7 @@ def list_(app: App, facility: str | None, as_json: bool) -> None:
 @click.pass_obj
 def remove(app: App, facility: str, device: str, as_json: bool) -> None:
     """Let a device of FACILITY in no more."""
-    from noctis.facilities.registry import parse_device
+    from noctis.facilities.records import parse_device
 
     parsed = parse_device(device)
     record = app.registry.remove_device(facility, parsed)

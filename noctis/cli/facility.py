@@ -9,7 +9,7 @@ from noctis.cli.common import App, console, emit_json, json_option, moment, plai
 from noctis.errors import ExitCode, SupervisorError, UsageError
 
 if TYPE_CHECKING:
-    from noctis.facilities.registry import FacilityRecord
+    from noctis.facilities.records import FacilityRecord
 
 WAIT_SECONDS = 10.0  # how long `add` waits for the listener
 
@@ -46,7 +46,7 @@ def add(
     **contact: str | None,
 ) -> None:
     """Add a facility: it gets an AE title, a port and, when a supervisor runs, a listener at once."""
-    from noctis.facilities.registry import parse_device
+    from noctis.facilities.records import parse_device
 
     parsed = [parse_device(device) for device in devices]
     app.prepare()

@@ -14,14 +14,14 @@ GOOD = ("running", "idle")
 
 
 @click.command()
-@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Again every second, until Ctrl-C; with --json a line each.")
 @json_option
 @click.pass_obj
 def status(app: App, watch: bool, as_json: bool) -> int:
     """Show what runs. Exit code 1 when something does not."""
     app.open_home()
-    if watch and not as_json:
-        return follow(app)
+    if watch:
+        return follow(app, as_json)
     document = gather(app)
     if as_json:
         emit_json(document)
@@ -30,9 +30,12 @@ def status(app: App, watch: bool, as_json: bool) -> int:
     return ExitCode.DONE if is_well(document) else ExitCode.FOUND_WRONG
 
 
-def follow(app: App) -> int:
+def follow(app: App, as_json: bool) -> int:
     from rich.live import Live
 
+    while as_json:
+        emit_json(gather(app), indent=None)
+        time.sleep(WATCH_SECONDS)
     with Live(render(gather(app)), console=console(), auto_refresh=False, screen=console().is_terminal) as live:
         while True:
             time.sleep(WATCH_SECONDS)
@@ -81,7 +84,8 @@ def database_status(app: App) -> dict[str, Any]:
     document: dict[str, Any] = {"url": engine.url.render_as_string(hide_password=True), "reachable": False}
     try:
         state = migrate.schema_state(engine)
-        document |= {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": None}
+        error = None if state.up_to_date else "its schema is not this release's: noctis db upgrade"
+        document |= {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": error}
     except NoctisError as error:
         document |= {"schema": None, "up_to_date": False, "error": error.message}
     finally:
@@ -90,7 +94,10 @@ def database_status(app: App) -> dict[str, Any]:
 
 
 def disk_status(app: App) -> dict[str, Any]:
-    found = os.statvfs(app.home.media)
+    folder = app.home.media
+    while not folder.is_dir():
+        folder = folder.parent
+    found = os.statvfs(folder)
     return {
         "free_bytes": found.f_bavail * found.f_frsize,
         "total_bytes": found.f_blocks * found.f_frsize,
@@ -104,7 +111,7 @@ def is_well(document: dict[str, Any]) -> bool:
         document["supervisor"]["running"]
         and all(each["state"] in GOOD for each in document["listeners"])
         and document["archiver"].get("state") == "running"
-        and document["database"]["reachable"]
+        and document["database"]["up_to_date"]
         and disk["free_bytes"] > disk["reserve_bytes"]
     )
 
@@ -156,7 +163,7 @@ def render(document: dict[str, Any]) -> Any:
         f"{archiver.get('duplicates', 0)} duplicates, {archiver.get('conflicts', 0)} conflicts, "
         f"{archiver.get('quarantined', 0)} quarantined {safe(archiver.get('last_error', ''))}",
         f"database  {safe(database['url'])}, "
-        + ("reachable" if database["reachable"] else f"[red]{safe(database['error'])}[/red]"),
+        + ("reachable" if database["up_to_date"] else f"[red]{safe(database['error'])}[/red]"),
         f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
         f"of which {size(disk['reserve_bytes'])} are the reserve",
     ]

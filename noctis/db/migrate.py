@@ -3,15 +3,18 @@
 Refuses a database that a newer release has written: going back needs a restore, not a guess.
 """
 
+import os
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
 
-from noctis.db.engine import reachable
+from noctis.db.engine import reachable, sqlite_file
 from noctis.errors import DatabaseError
+from noctis.home import whoami
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -54,6 +57,8 @@ def schema_state(engine: Engine) -> SchemaState:
     """
     known = revisions()
     head = known[-1]
+    if (file := sqlite_file(engine)) is not None and not os.path.exists(file):
+        return SchemaState(None, head)  # to look would make it
     with reachable(engine), engine.connect().execution_options(read_only=True) as connection:
         current = None
         if inspect(connection).has_table("alembic_version"):
@@ -76,9 +81,9 @@ def upgrade(engine: Engine) -> SchemaState:
         with reachable(engine), engine.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
-        if engine.dialect.name == "sqlite" and engine.url.database:
+        if (file := sqlite_file(engine)) is not None:
             for suffix in ("", "-wal", "-shm"):
-                path = Path(engine.url.database + suffix)
+                path = file.with_name(file.name + suffix)
                 if path.exists():
                     path.chmod(0o600)
     return before
@@ -103,11 +108,25 @@ def require_current(engine: Engine) -> None:
 
 
 def backup_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite database while it is in use; `target` appears only when it is whole."""
+    """Copy a SQLite database while it is in use; `target` appears only when it is whole.
+
+    Raises
+    ------
+    DatabaseError
+        `source` cannot be read, or `target` not be written.
+    """
     partial = target.with_name(target.name + ".partial")
-    with sqlite3.connect(f"file:{source}?mode=ro", uri=True) as origin, sqlite3.connect(partial) as copy:
-        origin.backup(copy)
-    origin.close()
-    copy.close()
-    partial.chmod(0o600)
-    partial.replace(target)
+    try:
+        partial.unlink(missing_ok=True)
+        os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with (
+            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as origin,
+            closing(sqlite3.connect(partial)) as copy,
+        ):
+            origin.backup(copy)
+        partial.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DatabaseError(
+            f"{source} cannot be copied to {target}: {reason}", fix=f"name a file that {whoami()} can write"
+        ) from error

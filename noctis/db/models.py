@@ -263,7 +263,7 @@ class AssociationRecord(Base):
     address: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(UtcDateTime)
     ended_at: Mapped[datetime] = mapped_column(UtcDateTime)
-    outcome: Mapped[str] = mapped_column(String(16))  # listener.association.Outcome
+    outcome: Mapped[str] = mapped_column(String(16))  # listener.tally.Outcome
     instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # C-STOREs not answered with success

@@ -6,10 +6,9 @@ Refuses with a message that says who has the name, title or port already.
 """
 
 import difflib
-import ipaddress
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,65 +22,11 @@ from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities import naming, ports
 from noctis.facilities import snapshot as snapshots
 from noctis.facilities.recognition import strip_title
+from noctis.facilities.records import DeviceRecord, FacilityRecord
 
 CONTACT_FIELDS = ("address", "phone", "email", "licence_number")
 CONFLICT_POLICIES = ("keep", "replace")
 WORKERS_MAX = 64
-
-
-@dataclass(frozen=True)
-class DeviceRecord:
-    ae_title: str
-    network: str  # CIDR; "": from anywhere
-
-    def __str__(self) -> str:
-        return f"{self.ae_title}@{self.network}" if self.network else self.ae_title
-
-
-@dataclass(frozen=True)
-class FacilityRecord:
-    """One facility as it is stored."""
-
-    id: int
-    name: str
-    slug: str
-    ae_title: str
-    port: int
-    enabled: bool
-    workers: int
-    conflict: str | None
-    quarantine_max_instances: int | None
-    address: str | None
-    phone: str | None
-    email: str | None
-    licence_number: str | None
-    created_at: datetime
-    removed_at: datetime | None
-    devices: tuple[DeviceRecord, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        document = asdict(self)
-        document["created_at"] = self.created_at.isoformat()
-        document["removed_at"] = self.removed_at.isoformat() if self.removed_at else None
-        return document
-
-
-def parse_device(text: str) -> DeviceRecord:
-    """`AET` or `AET@CIDR` as a device.
-
-    Raises
-    ------
-    UsageError
-        The title or the network is malformed.
-    """
-    title, at, network = text.partition("@")
-    title = naming.check_ae_title(title)
-    if not at:
-        return DeviceRecord(title, "")
-    try:
-        return DeviceRecord(title, str(ipaddress.ip_network(network.strip(), strict=False)))
-    except ValueError as error:
-        raise UsageError(f"the network of {text!r} is not valid: {error}", fix="for example CT1@10.2.3.0/24") from error
 
 
 class Registry:

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,7 +24,7 @@ from noctis.facilities.snapshot import Facility
 from noctis.listener import commands, negotiation
 from noctis.listener.commands import RESPONSE, Command, Field, Status
 from noctis.listener.messages import MessageReader
-from noctis.listener.operations import Answer, Operation, Refused, Request
+from noctis.listener.operations import Operation, Refused, Request
 from noctis.listener.pdu import (
     SEND_SECONDS,
     AbortReason,
@@ -39,6 +38,7 @@ from noctis.listener.pdu import (
     send,
     set_timeout,
 )
+from noctis.listener.tally import Outcome, Tally
 from noctis.observability.scoreboard import Counter
 from noctis.repository.filemeta import Origin
 
@@ -49,17 +49,6 @@ log = structlog.get_logger()
 
 # What pynetdicom answers where nobody is bound to an event that wants an answer.
 DEFAULT_HANDLERS = {event: (evt.get_default_handler(event), None) for event in evt._INTERVENTION_EVENTS}
-
-
-class Outcome(StrEnum):
-    """How an association ended."""
-
-    RELEASED = "released"  # by the peer, in order
-    ABORTED = "aborted"  # A-ABORT by the peer
-    DISCONNECTED = "disconnected"  # the connection broke
-    TIMED_OUT = "timed out"  # the peer was silent for too long
-    FAILED = "failed"  # the peer broke the protocol; we aborted
-    DRAINED = "drained"  # the listener stops, or the facility is no longer served; we aborted
 
 
 class Drained(Exception):
@@ -80,8 +69,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self._draining = False
         self._facility: Facility | None = None
         self._origin = Origin()
-        self._started_at = datetime.now(UTC)
-        self._instances = self._bytes = self._failures = self._echoes = 0
+        self._tally = Tally(listener.scoreboard)
 
     def _bind_defaults(self) -> None:
         """pynetdicom binds its default handlers one by one; ours are made once, and shared until somebody binds."""
@@ -144,35 +132,14 @@ class StreamingAssociation(Association):  # type: ignore[misc]
                 scoreboard.add(Counter.LIVE, -1)
                 if outcome is not Outcome.RELEASED:
                     scoreboard.add(Counter.ABORTED)
-                self._record(facility, outcome)
+                self._log.info("association.ended", outcome=str(outcome), **self._tally.counts())
+                self._listener.journal.append("association", **self._tally.record(facility.slug, self._origin, outcome))
             evt.trigger(self, evt.EVT_RELEASED if self.is_released else evt.EVT_ABORTED, {})
             sock.close()
             self.dul.socket.socket = None
         finally:
             self._kill, self.is_established = True, False
             self._listener.ended(self)
-
-    def _record(self, facility: Facility, outcome: Outcome) -> None:
-        counts = {
-            "instances": self._instances,
-            "bytes": self._bytes,
-            "failures": self._failures,
-            "echoes": self._echoes,
-        }
-        self._log.info("association.ended", outcome=str(outcome), **counts)
-        self._listener.journal.append(
-            "association",
-            association_id=self.association_id,
-            slug=facility.slug,
-            port=self._origin.port,
-            called=self._origin.called,
-            calling=self._origin.calling,
-            address=self._origin.address,
-            started_at=self._started_at.isoformat(),
-            ended_at=datetime.now(UTC).isoformat(),
-            outcome=str(outcome),
-            **counts,
-        )
 
     def kill(self) -> None:
         """pynetdicom's own way out; there is no second thread to wait for."""
@@ -376,33 +343,11 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         answer = operation.finish()
         if not command.field & RESPONSE and command.field != Field.C_CANCEL_RQ:
             send(sock, commands.response_pdu(context_id, command, answer.status, answer.comment))
-        self._count(command, answer, time.monotonic() - begun)
+        self._tally.count(self._log, command, answer, time.monotonic() - begun)
         with self._turn:
             self._busy = False
             if self._draining:
                 raise Drained("the listener stops")
-
-    def _count(self, command: Command, answer: Answer, seconds: float) -> None:
-        scoreboard = self._listener.scoreboard
-        if command.field == Field.C_ECHO_RQ:
-            self._echoes += 1
-            scoreboard.add(Counter.ECHOES)
-            self._log.info("echo.answered")
-        elif command.field != Field.C_STORE_RQ:
-            self._log.info("message.not_served", field=f"0x{command.field:04x}")
-        elif answer.succeeded:
-            self._instances += 1
-            self._bytes += answer.stored
-            self._log.info(
-                "instance.stored",
-                sop_instance_uid=command.sop_instance.decode("latin-1"),
-                bytes=answer.stored,
-                commit_ms=round(seconds * 1000, 2),
-            )
-        else:
-            self._failures += 1
-            scoreboard.add(Counter.FAILURES)
-            self._log.warning("instance.refused", status=f"{answer.status:04X}", reason=answer.comment)
 
     def _abort(self, sock: socket.socket, reason: AbortReason | None) -> None:
         """One A-ABORT, then the end: never a second one."""

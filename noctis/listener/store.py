@@ -172,23 +172,9 @@ class Reception:
             return self._service.set_aside(
                 request, file, Reason.UNPARSEABLE, f"cannot understand: {error}", Status.CANNOT_UNDERSTAND
             )
-        missing = [
-            word
-            for word, uid in (
-                ("Study", header.study_instance_uid),
-                ("Series", header.series_instance_uid),
-                ("SOP", header.sop_instance_uid),
-            )
-            if not uid
-        ]
-        if missing:
-            return self._service.set_aside(
-                request,
-                file,
-                Reason.MISSING_UID,
-                f"the data set has no {' or '.join(missing)} Instance UID",
-                Status.CANNOT_UNDERSTAND,
-            )
+        if header.missing_uids:
+            detail = f"the data set has no {header.missing_uids}"
+            return self._service.set_aside(request, file, Reason.MISSING_UID, detail, Status.CANNOT_UNDERSTAND)
         different = [
             word
             for word, ours, theirs in (

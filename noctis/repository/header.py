@@ -120,6 +120,17 @@ class Header:
     columns: int | None = None
     flags: tuple[str, ...] = ()  # what was odd: "charset", "syntax", "uid", "vr"
 
+    @property
+    def missing_uids(self) -> str:
+        """Which of the UIDs that make it an instance it lacks, as "Study or SOP Instance UID"; "" when it has all."""
+        named = (
+            ("Study", self.study_instance_uid),
+            ("Series", self.series_instance_uid),
+            ("SOP", self.sop_instance_uid),
+        )
+        words = [word for word, uid in named if not uid]
+        return f"{' or '.join(words)} Instance UID" if words else ""
+
 
 class HeaderError(Exception):
     """The data set cannot be read."""

@@ -155,13 +155,8 @@ class Importer:
         except (_SkippedError, HeaderError, OSError) as error:
             self.result.skipped.append((str(path), getattr(error, "strerror", None) or str(error)))
             return
-        missing = [
-            word
-            for word, uid in (("Study", header.study_instance_uid), ("Series", header.series_instance_uid))
-            if not uid
-        ]
-        if missing or not header.sop_instance_uid:
-            self.result.skipped.append((str(path), f"no {' or '.join(missing) or 'SOP'} Instance UID"))
+        if header.missing_uids:
+            self.result.skipped.append((str(path), f"no {header.missing_uids}"))
             return
         file = target.receive(
             (source.sop_class or header.sop_class_uid).encode("latin-1", "replace"),

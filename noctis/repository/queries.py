@@ -21,7 +21,7 @@ class StudyFilter:
     facility_id: int | None = None
     patient: str | None = None  # part of the patient's ID or name, any case
     accession: str | None = None
-    date: str | None = None  # YYYYMMDD, or YYYYMMDD-YYYYMMDD
+    date: str | None = None  # YYYYMMDD, YYYYMMDD-YYYYMMDD, YYYYMMDD- or -YYYYMMDD (PS3.4 §C.2.2.2.5)
     modality: str | None = None
     status: str | None = None
 
@@ -37,18 +37,19 @@ class StudyFilter:
         if self.facility_id is not None:
             found.append(Study.facility_id == self.facility_id)
         if self.patient:
-            text = self.patient.lower()
+            columns = (Study.patient_id, Study.patient_name)
+            lower = self.patient.lower()
             found.append(
                 or_(
-                    func.lower(Study.patient_id).contains(text, autoescape=True),
-                    func.lower(Study.patient_name).contains(text, autoescape=True),
+                    *(func.lower(column).contains(lower, autoescape=True) for column in columns),
+                    # as typed: a PostgreSQL database in the locale C knows the case of ASCII alone
+                    *(column.contains(self.patient, autoescape=True) for column in columns),
                 )
             )
         if self.accession:
             found.append(Study.accession_number == self.accession)
         if self.date:
-            first, last = _dates(self.date)
-            found.append(Study.study_date.between(first, last))
+            found += _dates(self.date)
         if self.modality:
             found.append(("\\" + Study.modalities + "\\").contains(f"\\{self.modality.upper()}\\", autoescape=True))
         if self.status:
@@ -56,11 +57,22 @@ class StudyFilter:
         return found
 
 
-def _dates(text: str) -> tuple[str, str]:
-    parts = text.split("-")
-    if len(parts) > 2 or any(len(part) != 8 or not (part.isascii() and part.isdigit()) for part in parts):
+def _dates(text: str) -> list[ColumnElement[bool]]:
+    first, dash, last = text.partition("-")
+    if not (first or last) or any(part and not _is_date(part) for part in (first, last)):
         raise UsageError(f"{text!r} is no date", fix="YYYYMMDD or YYYYMMDD-YYYYMMDD, for example 20260101-20260131")
-    return parts[0], parts[-1]
+    if not dash:
+        return [Study.study_date == first]
+    found: list[ColumnElement[bool]] = [Study.study_date != ""]
+    if first:
+        found.append(Study.study_date >= first)
+    if last:
+        found.append(Study.study_date <= last)
+    return found
+
+
+def _is_date(text: str) -> bool:
+    return len(text) == 8 and text.isascii() and text.isdigit()
 
 
 def _plain(row: Row[Any]) -> dict[str, Any]:

@@ -153,18 +153,9 @@ def _filable(path: Path, facility: str) -> Iterator[Filing]:
         ) from error
     except OSError as error:
         raise StorageError(f"{path.name} cannot be read: {error.strerror}") from error
-    missing = [
-        word
-        for word, uid in (
-            ("Study", header.study_instance_uid),
-            ("Series", header.series_instance_uid),
-            ("SOP", header.sop_instance_uid),
-        )
-        if not uid
-    ]
-    if missing:
+    if header.missing_uids:
         raise StorageError(
-            f"{path.name} cannot be filed: its data set has no {' or '.join(missing)} Instance UID",
+            f"{path.name} cannot be filed: its data set has no {header.missing_uids}",
             fix=f"mend a copy of {path}, then: noctis import {facility} COPY",
         )
     told = (meta.sop_class_uid, meta.sop_instance_uid)

@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from noctis.config import Settings, load_settings
 from noctis.db.engine import make_engine
 from noctis.errors import SupervisorError
-from noctis.facilities.registry import FacilityRecord, Registry
+from noctis.facilities.records import FacilityRecord
+from noctis.facilities.registry import Registry
 from noctis.supervisor.control import Control
 from tests.support import free_ports, wait_for
 

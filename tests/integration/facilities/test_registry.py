@@ -8,7 +8,8 @@ from sqlalchemy import Engine, select, text
 from noctis.config import Settings
 from noctis.db import models
 from noctis.errors import ConflictError, NotFoundError, UsageError
-from noctis.facilities.registry import Registry, parse_device
+from noctis.facilities.records import parse_device
+from noctis.facilities.registry import Registry
 
 
 @pytest.fixture

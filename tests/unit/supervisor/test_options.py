@@ -23,7 +23,7 @@ def realised(home: Path) -> Options:
 
 
 @pytest.mark.parametrize("name", ["home", "100%", "a b", "semi;colon"])
-def test_the_control_socket_lies_in_the_home(tmp_path: Path, name: str) -> None:
+def test_control_socket(tmp_path: Path, name: str) -> None:
     options = realised(tmp_path / name)
     (server,) = options.server_configs
     assert server["file"] == str(tmp_path / name / "run" / "supervisor.sock")
