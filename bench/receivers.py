@@ -115,6 +115,7 @@ def noctis(home: Path, port: int, *, durability: str = "strict", workers: int = 
         "NOCTIS_SERVER__PORT": str(port),
         "NOCTIS_SERVER__BIND": "127.0.0.1",
         "NOCTIS_FACILITIES__FIRST_PORT": str(port + 1),
+        "NOCTIS_FACILITIES__LAST_PORT": str(port + 2),
         "NOCTIS_STORAGE__DURABILITY": durability,
     }
     command = [sys.executable, "-m", "noctis"]

@@ -20,7 +20,8 @@ def check(app: App, quiet: bool, as_json: bool) -> int:
         findings.append(Finding("config", True, "the configuration is valid"))
         findings += run_checks(settings)
     except ConfigError as error:
-        findings.append(Finding("config", False, error.message, error.fix or "mend it there"))
+        text = " ".join(error.message.split())
+        findings.append(Finding("config", False, text, error.fix or "mend it there; see: docs/configuration.md"))
     if as_json:
         emit_json([finding.as_json() for finding in findings])
     else:

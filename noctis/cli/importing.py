@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from noctis.cli.archive import progress_bar
-from noctis.cli.common import App, emit_json, json_option
+from noctis.cli.common import App, emit_json, json_option, plain
 from noctis.errors import ExitCode
 
 SKIPPED_SHOWN = 20
@@ -19,7 +19,8 @@ SKIPPED_SHOWN = 20
 def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> int:
     """File what lies in PATH… under FACILITY. May be run again after an interruption: nothing is filed twice.
 
-    PATH is a file, a folder (taken with all below it) or a DICOMDIR. What is no DICOM is skipped and listed.
+    PATH is a file, a folder (taken with all below it) or a DICOMDIR. What is no DICOM is skipped and listed. The files
+    must be readable by the user whom the home belongs to.
     """
     from noctis.repository.importer import Importer
 
@@ -30,13 +31,21 @@ def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> 
         importer.spool(files, update)
     with progress_bar("filing") as update:
         importer.file(app.engine(), app.control, update)
+    importer.count(app.engine())
     result = importer.result
     if as_json:
         emit_json(result.as_json())
     else:
-        click.echo(f"{result.spooled} instances taken, {len(result.skipped)} files skipped.")
+        click.echo(
+            f"{result.spooled} instances taken: {result.imported} imported, {result.duplicates} duplicates, "
+            f"{result.quarantined} in quarantine; {len(result.skipped)} files skipped."
+        )
+        if result.waiting:
+            click.echo(f"{result.waiting} wait in the spool until the archiver files them: noctis status")
+        if result.quarantined:
+            click.echo(f"See them with: noctis quarantine list --facility {record.slug}")
         for path, why in result.skipped[:SKIPPED_SHOWN]:
-            click.echo(f"  skipped {path}: {why}", err=True)
+            click.echo(f"  skipped {plain(path)}: {plain(why)}", err=True)
         if len(result.skipped) > SKIPPED_SHOWN:
             click.echo(f"  … and {len(result.skipped) - SKIPPED_SHOWN} more (--json lists all)", err=True)
     return ExitCode.FOUND_WRONG if result.skipped and not result.spooled else ExitCode.DONE

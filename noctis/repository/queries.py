@@ -3,6 +3,7 @@
 Every list takes a limit, and comes as plain dictionaries whose times are ISO 8601 in UTC.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -198,6 +199,17 @@ def quarantined(
     if name is not None:
         query = query.where(Quarantined.name == name)
     return _fetch(engine, query.order_by(Quarantined.received_at.desc(), Quarantined.id.desc()).limit(limit))
+
+
+def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[tuple[str, str, datetime]]:
+    """SOP Instance UID, digest of the data set and time of arrival of those of `uids` that a facility has."""
+    query = (
+        select(Instance.sop_instance_uid, Instance.sha256, Instance.received_at)
+        .join(Facility, Facility.id == Instance.facility_id)
+        .where(Facility.slug == facility, Instance.sop_instance_uid.in_(uids))
+    )
+    with reading(engine) as connection:
+        return [(row.sop_instance_uid, row.sha256, row.received_at) for row in connection.execute(query)]
 
 
 def last_received(engine: Engine) -> datetime | None:

@@ -108,7 +108,7 @@ class NoctisInterface:
         board = next((each.scoreboard for each in group.active), None)
         document = self._service(group)
         if board is not None:
-            oldest = board.get(Counter.OLDEST_NS)
+            oldest, heartbeat = board.get(Counter.OLDEST_NS), board.get(Counter.HEARTBEAT_NS)
             document |= {
                 "filed": board.get(Counter.INSTANCES),
                 "duplicates": board.get(Counter.DUPLICATES),
@@ -119,6 +119,7 @@ class NoctisInterface:
                 "pending": board.get(Counter.PENDING),
                 "oldest_seconds": round(max(0.0, time.time() - oldest / 1e9), 1) if oldest else None,
                 "last_batch_at": _iso(board.get(Counter.LAST_BATCH_NS)),
+                "heartbeat_seconds": round(max(0.0, time.time() - heartbeat / 1e9), 1) if heartbeat else None,
             }
         return document
 

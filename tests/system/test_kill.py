@@ -68,6 +68,7 @@ def test_what_was_acknowledged_is_there_once(noctis: Noctis, target: str) -> Non
     missing = set(acknowledged) - rows.keys()
     assert not missing, f"{len(missing)} of {len(acknowledged)} acknowledged instances are not indexed"
     assert max(rows.values()) == 1
+    print(f"{KILLS} kills of {target}: {len(acknowledged)} acknowledged, {len(missing)} missing, {len(rows)} indexed")
     assert noctis.run("archive", "verify").returncode == 0
     (study_sum,) = query(noctis.home, "SELECT sum(instances) FROM study")[0]
     assert study_sum == len(rows)

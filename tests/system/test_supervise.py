@@ -1,6 +1,5 @@
 """The supervisor as a whole: start, stop, reload, and what it says of itself."""
 
-import fcntl
 import os
 import signal
 import socket
@@ -14,6 +13,7 @@ import pytest
 from noctis.errors import SupervisorError
 from tests.support import wait_for
 from tests.system import senders
+from tests.system.associations import held_port, message, open_association
 from tests.system.conftest import MakeNoctis, Noctis
 
 TITLE = "NOCTIS_SERVER"
@@ -171,6 +171,18 @@ def test_kill_9_of_the_parent(noctis: Noctis) -> None:
     assert noctis.events("listener.cannot_bind") == []
 
 
+def test_a_port_that_is_let_go_of_soon_is_not_called_taken(make_noctis: MakeNoctis) -> None:
+    """As by the processes of a parent that was killed a moment ago."""
+    noctis = make_noctis()
+    with held_port(noctis.port):
+        noctis.start(wait=False)
+        wait_for(lambda: noctis.events("archiver.ready"))  # forked after the first try
+        assert noctis.listener(None)["state"] == "starting"
+    noctis.wait_started()
+    assert noctis.listener(None)["state"] == "running"
+    assert noctis.events("listener.cannot_bind") == []
+
+
 def test_hang_up_is_followed(noctis: Noctis) -> None:
     watcher = noctis.control_status()["watcher"]["pid"]
     noctis.signal(signal.SIGHUP)
@@ -232,16 +244,20 @@ def test_systemd_is_told(make_noctis: MakeNoctis, tmp_path: Path, monkeypatch: p
         assert noctis.wait_gone() == 0
 
 
-def test_a_lock_of_somebody_else_does_not_outlive_him(noctis: Noctis) -> None:
-    """The children of a killed parent do not hold its lock."""
-    orphan = noctis.listener(None)["pid"]
-    os.kill(orphan, signal.SIGSTOP)
-    noctis.kill()
-    try:
-        with (noctis.settings.paths.run / "supervisor.lock").open("r+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    finally:
-        os.kill(orphan, signal.SIGCONT)
+def test_what_drains_after_a_kill_holds_neither_port_nor_lock(noctis: Noctis) -> None:
+    facility = noctis.add("Central")
+    orphan = noctis.wait_listener("central")["pid"]
+    with open_association(facility.port, facility.ae_title) as association:
+        whole = message(association, 1)
+        association.sock.sendall(whole[: len(whole) // 2])
+        noctis.kill()
+        noctis.start()
+        assert psutil.pid_exists(orphan)
+        assert senders.echoscu(facility.port, facility.ae_title)
+        association.sock.sendall(whole[len(whole) // 2 :])
+        assert association.status() == 0
+    wait_for(lambda: not psutil.pid_exists(orphan), what="the orphan to end")
+    wait_for(lambda: noctis.sql("SELECT count(*) FROM instance") == [(1,)])
 
 
 def test_module_and_command_are_the_same() -> None:

@@ -3,58 +3,18 @@
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from bench.load import Association, Template
-from bench.studies import TINY, make_uid
 from tests.support import free_port, wait_for
 from tests.system import senders
+from tests.system.associations import held_port, message, open_association, refuses, store
 from tests.system.conftest import MakeNoctis, Noctis
 
 NOTHING: dict[str, list[object]] = {"started": [], "stopped": [], "rebound": [], "refreshed": []}
-
-
-@contextmanager
-def open_association(port: int, called: str) -> Iterator[Association]:
-    association = Association("127.0.0.1", port, called, TINY)
-    association.open()
-    try:
-        yield association
-    finally:
-        association.sock.close()
-
-
-def store(association: Association, number: int) -> int:
-    """One instance, and the status it was answered with."""
-    study, series, uid = make_uid(1), make_uid(2), make_uid(100 + number)
-    return association.store(number, uid, Template(TINY).patched(study, series, uid))
-
-
-def message(association: Association, number: int) -> bytes:
-    """All bytes of one C-STORE-RQ, not sent."""
-    sent: list[bytes] = []
-    spare = Association(association.host, association.port, association.called, TINY)
-    spare.max_fragment = association.max_fragment
-    spare.sock = SimpleNamespace(sendall=sent.append, recv=lambda _count: b"")
-    with pytest.raises(ConnectionError):
-        store(spare, number)
-    return b"".join(sent)
-
-
-@contextmanager
-def held_port(port: int) -> Iterator[socket.socket]:
-    """Another program's port; this process is the other program."""
-    with socket.socket() as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
-        sock.listen()
-        yield sock
 
 
 def test_plain_sql_adds_a_facility(noctis: Noctis) -> None:
@@ -115,6 +75,27 @@ def test_a_live_association_finishes_its_instance(noctis: Noctis, change: str) -
         assert association.status() == 0
     wait_for(lambda: not psutil.pid_exists(listener["pid"]), what="the drained listener to end")
     wait_for(lambda: noctis.sql("SELECT count(*) FROM instance") == [(2,)])
+
+
+def test_a_stop_lets_every_listener_finish_at_the_same_time(noctis: Noctis) -> None:
+    facilities = [noctis.add("One"), noctis.add("Other")]
+    with ExitStack() as stack:
+        rests = []
+        for facility in facilities:
+            noctis.wait_listener(facility.slug)
+            association = stack.enter_context(open_association(facility.port, facility.ae_title))
+            whole = message(association, facility.id)
+            association.sock.sendall(whole[: len(whole) // 2])
+            rests.append((association, whole[len(whole) // 2 :]))
+        noctis.signal(signal.SIGTERM)
+        for port in (noctis.port, *(facility.port for facility in facilities)):
+            wait_for(lambda port=port: refuses(port), what=f"port {port} to refuse callers")
+        assert noctis.is_running
+        for association, rest in rests:
+            association.sock.sendall(rest)
+            assert association.status() == 0
+    assert noctis.wait_gone() == 0
+    assert noctis.events("supervisor.stopping")
 
 
 def test_a_changed_port_is_a_new_listener_before_the_old_one_goes(noctis: Noctis) -> None:

@@ -20,7 +20,7 @@ def test_a_folder_tree_is_filed_and_the_rest_is_listed(noctis: Call, home: Path,
     (tmp_path / "tree" / "notes.txt").write_text("no DICOM")
     (tmp_path / "tree" / "empty").write_bytes(b"")
     answer = noctis("import", "central", tmp_path / "tree")
-    assert "3 instances taken, 2 files skipped" in answer.out
+    assert "3 instances taken: 3 imported, 0 duplicates, 0 in quarantine; 2 files skipped" in answer.out
     assert "notes.txt: no DICOM" in answer.err
     (study,) = noctis("study", "list", "--json").json
     assert {
@@ -36,7 +36,7 @@ def test_a_folder_tree_is_filed_and_the_rest_is_listed(noctis: Call, home: Path,
     (path,) = {row["path"] for row in noctis("instance", "list", "--json").json if row["instance_number"] == "1"}
     stored = (home / "media" / "dicom_files" / path).read_bytes()
     assert stored.endswith(paths[0].read_bytes()[-700:])
-    assert "1 instances taken" in noctis("import", "central", paths[0]).out  # again: a duplicate
+    assert "1 instances taken: 0 imported, 1 duplicates" in noctis("import", "central", paths[0]).out
     assert noctis("study", "list", "--json").json[0]["instances"] == 3
     assert noctis("archive", "verify").out.startswith("3 files and 3 rows agree")
 
