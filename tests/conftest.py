@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Engine
 
 from noctis.config import Settings, load_settings
@@ -20,6 +21,13 @@ BACKENDS = ("sqlite", "postgresql")
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("NOCTIS_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_are_by_default() -> Iterator[None]:
+    """The command line sets up logging for its whole process, which here is the tests'."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
