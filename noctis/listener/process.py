@@ -58,7 +58,8 @@ def run(
     facility = snapshots.current().by_slug.get(slug) if slug else None
     title = facility.ae_title if facility else settings.server.ae_title
     listener = Listener(sock, settings, title, scoreboard, f"{slug or 'default'}-{os.getpid()}", snapshots)
-    log.debug("listener.ready", port=listener.port, ae_title=title, facility=slug)
+    if foreground:  # supervised, the parent says it when the scoreboard has a heartbeat
+        log.info("listener.ready", port=listener.port, ae_title=title, facility=slug)
     scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
     serve(listener, stop, settings.listeners.idle_seconds if on_demand else None)
     listener.server_close()

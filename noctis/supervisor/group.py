@@ -187,6 +187,7 @@ class ListenerGroup(Group):
         self._bind_at = 0.0  # monotonic; not before
         self.autostart = not settings.on_demand
         self._activator = Activator(self)
+        self._ready: set[int] = set()  # pids
         self.open()
         self.resize(spec.workers)
 
@@ -256,6 +257,10 @@ class ListenerGroup(Group):
 
     def transition(self) -> None:
         super().transition()
+        ready = {each.pid for each in self.active if each.ready}
+        for pid in ready - self._ready:  # said here, since a line of its own costs each child 0.4 MB
+            log.info("listener.ready", port=self.spec.port, facility=self.spec.slug, pid=pid)
+        self._ready = ready
         if self.config.options.mood != SupervisorStates.RUNNING:
             return
         if self._stopped_by_operator:
