@@ -16,7 +16,7 @@ def check(app: App, quiet: bool, as_json: bool) -> int:
 
     findings = []
     try:
-        settings = app.settings
+        settings = app.running_settings
         findings.append(Finding("config", True, "the configuration is valid"))
         findings += run_checks(settings)
     except ConfigError as error:

@@ -104,7 +104,19 @@ class App:
     def registry(self) -> "Registry":
         from noctis.facilities.registry import Registry
 
-        return Registry(self.engine(), self.settings, actor=self.actor)
+        return Registry(self.engine(), self.running_settings, actor=self.actor)
+
+    @cached_property
+    def running_settings(self) -> Settings:
+        """The settings as a running supervisor has them: its port and AE title may be from its own command line."""
+        try:
+            default = self.control.listener(None)
+        except NoctisError:
+            default = None
+        if default is None:
+            return self.settings
+        server = self.settings.server.model_copy(update={"port": default["port"], "ae_title": default["ae_title"]})
+        return self.settings.model_copy(update={"server": server})
 
     @cached_property
     def control(self) -> "Control":

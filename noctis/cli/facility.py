@@ -85,7 +85,7 @@ def onboarding(app: App, record: "FacilityRecord") -> dict[str, Any]:
     import shlex
     import socket
 
-    server = app.settings.server
+    server = app.running_settings.server
     host = server.advertised_host or socket.getfqdn()
     calling = record.devices[0].ae_title if record.devices else record.ae_title
 

@@ -1,5 +1,6 @@
 """The listeners follow the facilities table, whoever changes it, and nobody else notices."""
 
+import json
 import os
 import signal
 import socket
@@ -216,3 +217,18 @@ def test_a_sleeping_watcher_holds_up_nobody(noctis: Noctis) -> None:
         assert facility["listener"] == "running"
     finally:
         os.kill(watcher, signal.SIGCONT)
+
+
+def test_the_servers_own_port_and_title_may_come_from_the_command_line(make_noctis: MakeNoctis) -> None:
+    """Other commands on this home take them from the supervisor that runs, not from their own settings."""
+    noctis = make_noctis()
+    port = noctis.port + 1  # which would be the first facility's
+    noctis.start("--port", str(port), "--ae-title", "OTHER_SERVER")
+    added = noctis.json("facility", "add", "Central")
+    assert added["port"] == port + 1
+    assert added["onboarding"]["default_port"]["port"] == port
+    assert added["onboarding"]["default_port"]["called_ae_title"] == "OTHER_SERVER"
+    assert senders.echoscu(port, "OTHER_SERVER", added["ae_title"])
+    assert noctis.run("facility", "add", "X", "--ae-title", "OTHER_SERVER").returncode == 2
+    wrong = [each for each in json.loads(noctis.run("check", "--json").stdout) if not each["well"]]
+    assert [each for each in wrong if each["check"] in ("ports", "echo")] == []
