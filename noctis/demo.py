@@ -34,6 +34,7 @@ from rich.console import Console
 
 from noctis.config import Settings, load_settings
 from noctis.errors import NoctisError
+from noctis.scu import requests
 
 T = TypeVar("T")
 
@@ -256,11 +257,12 @@ def _send(study: Study, facility: dict[str, Any], settings: Settings) -> tuple[s
     if not association.is_established:
         raise DemoError(f"{study.calling} could not open an association to {called} on port {port}")
     uid = ""
-    for instance in make_study(study):
-        uid = str(instance.StudyInstanceUID)
-        status = association.send_c_store(instance)
-        if status.get("Status") != 0:
-            raise DemoError(f"C-STORE was answered with {status.get('Status', 'nothing')}")
+    with requests(association):
+        for instance in make_study(study):
+            uid = str(instance.StudyInstanceUID)
+            status = association.send_c_store(instance)
+            if status.get("Status") != 0:
+                raise DemoError(f"C-STORE was answered with {status.get('Status', 'nothing')}")
     association.release()
     console.print(f"  {study.calling} → {called}, port {port}: {study.description}, {study.instances} instances")
     return uid, study.instances

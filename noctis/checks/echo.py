@@ -10,6 +10,7 @@ from pynetdicom import AE, _config
 from pynetdicom.sop_class import Verification
 
 from noctis.config import Settings
+from noctis.scu import requests
 
 TIMEOUT_SECONDS = 5
 
@@ -56,7 +57,8 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     association = ae.associate(address_of(settings), port, ae_title=called)
     problem = ""
     if association.is_established:
-        answered = association.send_c_echo().get("Status")
+        with requests(association):
+            answered = association.send_c_echo().get("Status")
         if answered != 0:
             problem = "the C-ECHO was not answered" if answered is None else f"the C-ECHO was answered {answered:04X}"
         milliseconds = (time.perf_counter() - begun) * 1000

@@ -18,6 +18,7 @@ from noctis.config import Settings
 from noctis.facilities.snapshot import Facility, Snapshot, write_if_changed
 from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Scoreboard
+from noctis.scu import requests
 
 ROUNDS = 12  # Python 3.11 specialises code that ran eight times
 
@@ -57,5 +58,6 @@ def _echo(port: int) -> None:
     ae.add_requested_context(Verification)
     association = ae.associate("127.0.0.1", port, ae_title="WARMUP")
     if association.is_established:
-        association.send_c_echo()
+        with requests(association):
+            association.send_c_echo()
         association.release()

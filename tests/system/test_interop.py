@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pynetdicom import AE, _config
 from pynetdicom.presentation import build_context
 
+from noctis.scu import requests
 from tests.samples import Sample, storable_files
 from tests.support import free_port, wait_for
 from tests.system import senders
@@ -127,6 +128,7 @@ def send_as_they_are(port: int, called: str, samples: Sequence[Sample]) -> None:
     contexts = [build_context(sop_class, [syntax]) for sop_class, syntax in pairs]
     association = ae.associate("127.0.0.1", port, contexts=contexts, ae_title=called)
     assert association.is_established
-    for sample in samples:
-        assert association.send_c_store(sample.path).Status == 0, sample.path.name
+    with requests(association):
+        for sample in samples:
+            assert association.send_c_store(sample.path).Status == 0, sample.path.name
     association.release()

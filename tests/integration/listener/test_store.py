@@ -21,6 +21,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 from noctis.observability.scoreboard import Counter
 from noctis.repository import filemeta
 from noctis.repository.journal import take
+from noctis.scu import requests
 from tests.integration.listener.conftest import CENTRAL, RunningListener
 from tests.support import wait_for
 
@@ -35,7 +36,8 @@ def association(listener: RunningListener, called: str = "CENTRAL", calling: str
     ae.add_requested_context("1.2.3.4.5.6", ImplicitVRLittleEndian)
     made = ae.associate("127.0.0.1", listener.port, ae_title=called)
     assert made.is_established
-    yield made
+    with requests(made):
+        yield made
     if made.is_established:
         made.release()
 
@@ -67,12 +69,8 @@ def send(
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = sop_class, sop_instance
     request.DataSet = BytesIO(data)
     context_id = next(each.context_id for each in made.accepted_contexts if each.abstract_syntax == context)
-    made._reactor_checkpoint.clear()
-    while not made._is_paused:
-        pass
     made.dimse.send_msg(request, context_id)
     _, answer = made.dimse.get_msg(block=True)
-    made._reactor_checkpoint.set()
     assert isinstance(answer, C_STORE)
     return answer
 
