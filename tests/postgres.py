@@ -42,6 +42,11 @@ class PostgresServer:
         self._run("initdb", "-D", self._data, "-U", "noctis", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.start()
 
+    @property
+    def tools(self) -> Path:
+        """The folder of `pg_dump` and its like, of the same release as the server."""
+        return self._bin
+
     def url(self, database: str) -> str:
         return f"postgresql+psycopg://noctis@/{database}?host={self.folder}"
 

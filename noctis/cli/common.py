@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import noctis
 from noctis.config import Settings, home_is_explicit, load_settings
 from noctis.errors import ExitCode, HomeError, NoctisError, SupervisorError
 from noctis.home import Home, user_name
@@ -160,10 +161,11 @@ def become(owner: os.stat_result) -> None:
     Raises
     ------
     HomeError
-        This root may not (a container without the capability).
+        This root may not (a container without the capability), or the owner may not read this installation.
     """
     if os.geteuid() != 0 or owner.st_uid == 0:
         return
+    name = user_name(owner.st_uid)
     try:
         try:
             user = pwd.getpwuid(owner.st_uid)
@@ -174,10 +176,15 @@ def become(owner: os.stat_result) -> None:
             os.setgid(owner.st_gid)
         os.setuid(owner.st_uid)
     except OSError as error:
-        name = user_name(owner.st_uid)
         raise HomeError(
             f"the home belongs to {name}, and root cannot become {name} here", fix=f"run as {name}"
         ) from error
+    for module in (os, click, noctis):  # Python's own folder, the packages', ours: more is imported from them later
+        if not os.access(str(module.__file__), os.R_OK):
+            raise HomeError(
+                f"the home belongs to {name}, who may not read {module.__file__}",
+                fix=f"install Noctis where {name} can read it, for example with ./scripts/install-systemd",
+            )
 
 
 def log_to_stderr(*, debug: bool) -> None:
@@ -234,13 +241,14 @@ def safe(value: object) -> str:
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table, or a sentence where there is nothing to list. A column that ends in # has numbers."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.rstrip("#"), justify="right" if column.endswith("#") else "left", overflow="fold")
     listed = 0
     for row in rows:
-        table.add_row(*(safe(cell) for cell in row))
+        table.add_row(*(Text(plain(cell)) for cell in row))
         listed += 1
     if listed:
         console().print(table)
@@ -250,10 +258,12 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empt
 
 def show_fields(fields: dict[str, object]) -> None:
     """One thing: a line for each of its fields that has a value."""
+    from rich.text import Text
+
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         if value not in (None, "", [], ()):
-            console().print(f"[bold]{name.ljust(width)}[/bold]  {safe(value)}")
+            console().print(Text.assemble((name.ljust(width), "bold"), "  ", plain(value)))
 
 
 def size(count: int | float | None) -> str:
@@ -286,7 +296,7 @@ def report(error: Exception, *, debug: bool) -> int:
     if not isinstance(error, NoctisError):
         what = " ".join(f"{type(error).__name__}: {error}".split())
         click.secho(f"noctis: this is a fault in Noctis: {plain(what)}", fg="red", err=True)
-        click.echo("  fix: run it again with --debug and report what it prints", err=True)
+        click.echo("  fix: run it again as: noctis --debug …; report what it prints", err=True)
         return ExitCode.SOFTWARE
     first, *rest = error.message.splitlines() or [""]
     click.secho(f"noctis: {plain(first)}", fg="red", err=True)

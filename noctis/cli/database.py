@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from noctis.cli.common import App, emit_json, json_option
+from noctis.config import home_is_explicit
 from noctis.errors import DatabaseError, ExitCode, NoctisError, UsageError
 from noctis.home import whoami
 
@@ -92,7 +93,7 @@ def restore(app: App, file: Path) -> None:
     """Put the database of FILE in place of the present one, which is kept beside it. Stop Noctis first."""
     from noctis.db import migrate
 
-    engine = connect(app, create=True)
+    engine = connect(app, create=home_is_explicit(app.settings))
     file = file.absolute()
     if not file.is_file():
         raise UsageError(f"there is no file {file}")

@@ -21,7 +21,7 @@ def commands(
     command: click.Command, name: str, parent: click.Context | None = None
 ) -> Iterator[tuple[str, click.Context]]:
     """Every command below `command`, with the full name it is called by."""
-    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent)
+    context = click.Context(command, info_name=name.rpartition(" ")[2], parent=parent, **command.context_settings)
     yield name, context
     if isinstance(command, click.Group):
         for child in command.list_commands(context):

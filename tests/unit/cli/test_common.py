@@ -29,7 +29,7 @@ def test_what_a_terminal_would_obey_is_escaped(text: object, shown: str) -> None
     assert render(safe(text)).plain == shown
 
 
-@pytest.mark.parametrize("text", ["[bold]x[/bold]", "[/]", "CT\\", "\\[red]", "[link=x]"])
+@pytest.mark.parametrize("text", ["[bold]x[/bold]", "[/]", "\\[red]", "[link=x]"])
 def test_markup_is_text(text: str) -> None:
     assert render(safe(text)).plain == text
 
@@ -45,11 +45,11 @@ def test_json_is_readable_and_harmless(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_a_table_on_a_pipe_is_not_folded(capsys: pytest.CaptureFixture[str]) -> None:
     uid = "1." + "2" * 300
-    show_table(["UID", "number#"], [[uid, 1], ["[x]", 22]], empty="nothing")
+    show_table(["UID", "number#"], [[uid, 1], ["[x]\\", 22]], empty="nothing")
     head, first, second = capsys.readouterr().out.splitlines()
     assert head.split() == ["UID", "number"]
     assert first.split() == [uid, "1"]
-    assert second.split() == ["[x]", "22"]
+    assert second.split() == ["[x]\\", "22"]
     show_table(["UID"], [], empty="nothing")
     assert capsys.readouterr().out == "nothing\n"
 
