@@ -4,6 +4,8 @@ It compares the facilities of `run/facilities.json` with the listeners that run 
 starts, stops or re-binds only those that differ. The watcher, a child, keeps the file true to the facilities table.
 """
 
+import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -250,6 +252,8 @@ def preload(settings: Settings) -> None:
     warm_up(settings)
     socket.getaddrinfo("127.0.0.1", 0)  # pynetdicom's server asks it: 2 MB of name services, loaded once here
     gc.collect()
+    with contextlib.suppress(AttributeError):  # glibc's alone
+        ctypes.CDLL(None).malloc_trim(0)  # what the imports needed for a moment goes back before it is shared
     gc.freeze()
 
 
