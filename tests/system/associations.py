@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -36,6 +37,11 @@ def message(association: Association, number: int) -> bytes:
     with pytest.raises(ConnectionError):
         store(spare, number)
     return b"".join(sent)
+
+
+def in_flight(home: Path, slug: str) -> bool:
+    """Whether a listener has begun to write an instance of this facility; files made ahead are empty."""
+    return any(path.stat().st_size for path in home.glob(f"spool/{slug}/tmp/*/*.dcm"))
 
 
 def refuses(port: int) -> bool:

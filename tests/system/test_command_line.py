@@ -47,7 +47,6 @@ def test_every_echo_is_answered_and_the_check_finds_nothing(noctis: Noctis) -> N
 def test_reload_says_what_it_would_do_and_does_it(make_noctis: MakeNoctis) -> None:
     noctis = make_noctis(supervisor={"watch_seconds": 10}).start()
     noctis.add("Central")
-    assert "Central" not in noctis.cli("facility", "list") or not noctis.listener("central")
     planned = noctis.json("reload", "--dry-run")
     assert [each["facility"] for each in planned["started"]] == ["central"]
     assert noctis.listener("central") == {}
@@ -93,7 +92,7 @@ def test_status_goes_on_until_ctrl_c(noctis: Noctis) -> None:
     assert [line["supervisor"]["pid"] for line in lines] == [noctis.pid, noctis.pid]
     watching.send_signal(signal.SIGINT)
     _, err = watching.communicate(timeout=30)
-    assert (watching.returncode, err) == (130, "")
+    assert (watching.returncode, err.strip()) == (130, "")
 
 
 def test_one_listener_and_one_archiver_by_hand(make_noctis: MakeNoctis) -> None:

@@ -13,7 +13,7 @@ import pytest
 from noctis.errors import SupervisorError
 from tests.support import wait_for
 from tests.system import senders
-from tests.system.associations import held_port, message, open_association
+from tests.system.associations import held_port, in_flight, message, open_association
 from tests.system.conftest import MakeNoctis, Noctis
 
 TITLE = "NOCTIS_SERVER"
@@ -250,6 +250,7 @@ def test_what_drains_after_a_kill_holds_neither_port_nor_lock(noctis: Noctis) ->
     with open_association(facility.port, facility.ae_title) as association:
         whole = message(association, 1)
         association.sock.sendall(whole[: len(whole) // 2])
+        wait_for(lambda: in_flight(noctis.home, "central"), what="the listener to have the instance in hand")
         noctis.kill()
         noctis.start()
         assert psutil.pid_exists(orphan)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import free_port, wait_for
 from tests.system import senders
-from tests.system.associations import held_port, message, open_association, refuses, store
+from tests.system.associations import held_port, in_flight, message, open_association, refuses, store
 from tests.system.conftest import MakeNoctis, Noctis
 
 NOTHING: dict[str, list[object]] = {"started": [], "stopped": [], "rebound": [], "refreshed": []}
@@ -67,6 +67,7 @@ def test_a_live_association_finishes_its_instance(noctis: Noctis, change: str) -
         assert store(association, 1) == 0
         whole = message(association, 2)
         association.sock.sendall(whole[: len(whole) // 2])
+        wait_for(lambda: in_flight(noctis.home, "central"), what="the listener to have the instance in hand")
         noctis.sql(f"UPDATE facility SET {change}")
         wait_for(lambda: not noctis.listener("central"))
         with pytest.raises(ConnectionRefusedError):
@@ -87,6 +88,10 @@ def test_a_stop_lets_every_listener_finish_at_the_same_time(noctis: Noctis) -> N
             association = stack.enter_context(open_association(facility.port, facility.ae_title))
             whole = message(association, facility.id)
             association.sock.sendall(whole[: len(whole) // 2])
+            wait_for(
+                lambda slug=facility.slug: in_flight(noctis.home, slug),
+                what="the listener to have the instance in hand",
+            )
             rests.append((association, whole[len(whole) // 2 :]))
         noctis.signal(signal.SIGTERM)
         for port in (noctis.port, *(facility.port for facility in facilities)):

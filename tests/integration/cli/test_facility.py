@@ -1,10 +1,14 @@
 """`noctis facility` and `noctis device`: what is done, and how bad input is explained."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 
+from noctis.errors import SupervisorError
+from noctis.supervisor.control import Control
 from tests.integration.cli.conftest import Call
+from tests.samples import write_study
 
 
 def test_add_prints_the_onboarding_card(noctis: Call) -> None:
@@ -111,3 +115,46 @@ def test_what_needs_a_supervisor_says_how_to_start_one(noctis: Call) -> None:
 def test_an_echo_that_nobody_answers(noctis: Call) -> None:
     noctis("facility", "add", "Central", "--port", "20001")
     assert "nobody answers" in noctis("facility", "test", "central", code=1).out
+
+
+def test_the_lines_to_try_can_be_pasted(noctis: Call) -> None:
+    added = noctis("facility", "add", "Central", "--ae-title", "MY $TITLE", "--device", "CT 1", "--json").json
+    card = added["onboarding"]
+    words = shlex.split(card["echoscu"])
+    assert words == ["echoscu", "-v", "-aet", "CT 1", "-aec", "MY $TITLE", card["host"], str(added["port"])]
+    assert shlex.split(card["storescu"])[-1] == "FOLDER"
+    assert card["calling_ae_titles"] == ["MY $TITLE", "CT 1"]
+    assert card["default_port"]["called_ae_title"] == "NOCTIS_SERVER"
+
+
+def test_edit_switches_a_facility_off_and_on(noctis: Call) -> None:
+    noctis("facility", "add", "Central")
+    assert noctis("facility", "edit", "central", "--disabled", "--json").json["enabled"] is False
+    assert "is disabled" in noctis("facility", "test", "central", code=2).err
+    assert "is disabled" in noctis("listen", "central", code=2).err
+    assert noctis("facility", "edit", "central", "--enabled", "--json").json["enabled"] is True
+
+
+def test_one_with_studies_is_removed_only_when_told(noctis: Call, tmp_path: Path) -> None:
+    noctis("facility", "add", "Central")
+    write_study(tmp_path / "a", 1)
+    noctis("import", "central", tmp_path / "a")
+    answer = noctis("facility", "remove", "central", code=2)
+    assert "'Central' has 1 studies" in answer.err
+    assert "--keep-studies" in answer.err
+    noctis("facility", "remove", "central", "--keep-studies")
+    assert len(noctis("study", "list", "--json").json) == 1
+
+
+def test_a_supervisor_that_ends_meanwhile_is_no_failure(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*arguments: object) -> None:
+        raise SupervisorError("no supervisor runs")
+
+    monkeypatch.setattr(Control, "is_running", lambda self: True)
+    monkeypatch.setattr(Control, "status", gone)
+    monkeypatch.setattr(Control, "reconcile", gone)
+    answer = noctis("facility", "add", "Central", "--json")
+    assert answer.json["listener"] is None
+    assert "it will follow by itself" in answer.err
+    monkeypatch.setattr(Control, "reconcile", lambda self: {})
+    assert noctis("facility", "add", "North", "--json").json["listener"] is None

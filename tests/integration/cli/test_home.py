@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from noctis import __version__
 from noctis.cli import common
+from noctis.errors import HomeError
 from tests.integration.cli.conftest import Call
 
 
@@ -131,3 +133,40 @@ def test_settings_are_shown_without_the_password(noctis: Call, monkeypatch: pyte
     answer = noctis("facility", "list", code=1)
     assert "s3cret" not in answer.err
     assert "cannot be used" in answer.err
+
+
+def test_a_home_names_its_own_configuration(noctis: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "noctis.yaml").write_text("server:\n  ae_title: OTHER\n")
+    shown = noctis("--home", other, "config", "show", "--json").json
+    assert (shown["file"], shown["settings"]["server"]["ae_title"]) == (str(other / "noctis.yaml"), "OTHER")
+    assert shown["settings"]["home"] == str(other)
+    assert noctis("config", "show", "--json").json["file"] is None
+    assert f"# file: {other / 'noctis.yaml'}" in noctis("--home", other, "config", "show").out
+
+
+def test_nothing_but_the_first_commands_makes_a_home(noctis: Call, home: Path) -> None:
+    for arguments in (["study", "list"], ["status"], ["facility", "list"], ["reload"], ["device", "list"]):
+        assert f"there is no Noctis home at {home}" in noctis(*arguments, code=1).err
+    home.mkdir()  # a folder of somebody else's, perhaps
+    noctis("study", "list", code=1)
+    assert list(home.iterdir()) == []
+    noctis("facility", "add", "Central")
+    assert (home / "noctis.db").is_file()
+
+
+def test_root_does_not_become_who_cannot_run_this(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("initgroups", "setgid", "setuid"):
+        monkeypatch.setattr(os, name, lambda *numbers: None)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(HomeError, match="may not read"):
+        common.become(os.stat_result((0o40700, 0, 0, 1, 65534, 65534, 0, 0, 0, 0)))
+
+
+def test_versions(noctis: Call) -> None:
+    versions = noctis("version", "--json").json
+    assert versions["noctis"] == __version__
+    assert {"python", "pydicom", "pynetdicom", "SQLAlchemy"} <= versions.keys()
+    assert f"noctis      {__version__}" in noctis("version").out

@@ -1,0 +1,111 @@
+"""`noctis check`: each finding in plain words, each with its fix."""
+
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from noctis.checks import findings
+from noctis.home import whoami
+from tests.integration.cli.conftest import Call
+from tests.samples import write_study
+
+
+def wrong(noctis: Call, *options: str | Path) -> dict[str, list[dict[str, Any]]]:
+    """What is wrong, by check."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for each in noctis(*options, "check", "--json", code=1).json:
+        if not each["well"]:
+            assert each["fix"]
+            found.setdefault(each["check"], []).append(each)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "RELEASED", datetime(2020, 1, 1, tzinfo=UTC))
+    monkeypatch.setattr(findings, "_ntp", lambda: None)
+
+
+def test_a_home_that_is_not_there(noctis: Call, home: Path) -> None:
+    (finding,) = wrong(noctis)["folders"]
+    assert finding["text"] == f"there is no Noctis home at {home}"
+    assert not home.exists()
+
+
+def test_a_fresh_home_lacks_a_supervisor_and_nothing_else(noctis: Call) -> None:
+    noctis("facility", "add", "Central")
+    assert wrong(noctis).keys() == {"supervisor"}
+    out = noctis("check", "--quiet", code=1).out
+    assert out.count("wrong") == out.count("fix: ") == 1
+    assert "ok" not in out.split()
+
+
+def test_what_is_not_the_owners(noctis: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("db", "upgrade")
+    real = Path.stat
+
+    def stat(self: Path, **options: bool) -> os.stat_result:
+        found = list(real(self, **options))
+        if self == home / "noctis.db":
+            found[4] += 1  # the owner's number
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    (finding,) = wrong(noctis)["folders"]
+    assert f"{home / 'noctis.db'} belongs to" in finding["text"]
+    assert finding["fix"] == f"chown -R {whoami()} {home}"
+
+
+def test_a_clock_that_is_wrong(noctis: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("facility", "add", "Central")
+    monkeypatch.setattr(findings, "_ntp", lambda: False)
+    assert "not synchronised" in wrong(noctis)["clock"][0]["text"]
+    write_study(tmp_path / "a", 1)
+    noctis("import", "central", tmp_path / "a")
+    monkeypatch.setattr(findings, "last_received", lambda engine: datetime.now(UTC) + timedelta(hours=1))
+    assert "but an instance was received at" in wrong(noctis)["clock"][0]["text"]
+    monkeypatch.setattr(findings, "RELEASED", datetime(2999, 1, 1, tzinfo=UTC))
+    assert "before this version was made" in wrong(noctis)["clock"][0]["text"]
+
+
+def test_a_disk_that_is_full(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("db", "upgrade")
+    monkeypatch.setenv("NOCTIS_STORAGE__RESERVE_BYTES", str(1 << 60))
+    assert [each["text"].split(" are free for the ")[1].split(";")[0] for each in wrong(noctis)["disk"]] == [
+        "spool",
+        "archive",
+    ]
+
+
+def test_a_port_that_somebody_holds(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        monkeypatch.setenv("NOCTIS_SERVER__PORT", str(port))
+        noctis("db", "upgrade")
+        (finding,) = wrong(noctis)["ports"]
+        assert finding["text"].startswith(
+            f"Port already in use: {port} of the default listener is held by pid {os.getpid()} ("
+        )
+
+
+def test_a_database_that_is_away_or_older(noctis: Call, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("db", "upgrade")
+    (home / "noctis.db").unlink()
+    assert "has no tables yet" in wrong(noctis)["database"][0]["text"]
+    monkeypatch.setenv("NOCTIS_DATABASE__URL", "postgresql://noctis:s3cret@127.0.0.1:1/x")
+    (finding,) = wrong(noctis)["database"]
+    assert "cannot be used" in finding["text"]
+    assert "s3cret" not in finding["text"]
+
+
+def test_a_wrong_setting_is_a_finding_too(noctis: Call, tmp_path: Path) -> None:
+    path = tmp_path / "noctis.yaml"
+    path.write_text("server:\n  port: 70000\nstorage:\n  layout: heap\n")
+    (finding,) = wrong(noctis, "--config", path)["config"]
+    assert f"{path}:2: server.port" in finding["text"]
+    assert f"{path}:4: storage.layout" in finding["text"]
+    assert "\n" not in finding["text"]
