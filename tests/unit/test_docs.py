@@ -164,7 +164,7 @@ def folder_of_this_machine() -> str | None:
 
 
 def test_no_file_names_a_package_index_or_a_folder_of_one_machine() -> None:
-    hosts = r"\b(?:files\.)?py(?:pi\.org|thonhosted\.org)|\bregistry\.npmjs"
+    hosts = r"\b(?:files\.)?py(?:pi\.org|thonhosted\.org)|\bregistry\.npm[j]s"
     here = folder_of_this_machine()
     pattern = re.compile(hosts + (rf"|(?<![\w./]){re.escape(here)}\w" if here else ""))
     found = []
