@@ -24,7 +24,6 @@ from noctis.facilities import snapshot as snapshots
 from noctis.facilities.recognition import strip_title
 from noctis.facilities.records import DeviceRecord, FacilityRecord
 
-CONTACT_FIELDS = ("address", "phone", "email", "licence_number")
 CONFLICT_POLICIES = ("keep", "replace")
 WORKERS_MAX = 64
 

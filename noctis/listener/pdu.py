@@ -83,7 +83,6 @@ class PduReader:
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        self.received = 0  # bytes
         tick = min(_TICK_SECONDS, limits.association_request / 4, limits.pdu / 4, limits.idle / 4)
         set_timeout(sock, socket.SO_RCVTIMEO, tick)
 
@@ -171,7 +170,6 @@ class PduReader:
             # Senders that write a PDU's head and body apart with Nagle on wait for this ACK; the option is not sticky.
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             self._end += count
-            self.received += count
             return
 
 

@@ -109,28 +109,6 @@ class Quarantine:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
         return QuarantinedFile(slug, target, note)
 
-    def keep_link(self, source: Path, slug: str, note: Note, *, name: str) -> QuarantinedFile:
-        """Keep a second name of `source` here, durably; `source` stays."""
-        folder = self.folder(slug)
-        target = folder / name
-        try:
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-                sync_folder(folder.parent)
-            _write_note(target, note)
-            try:
-                os.link(source, target)
-            except OSError:  # another file system
-                partial = target.with_suffix(".partial")
-                shutil.copy2(source, partial)
-                with partial.open("rb") as copied:
-                    os.fsync(copied.fileno())
-                partial.replace(target)
-            sync_folder(folder)
-        except OSError as error:
-            raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
-        return QuarantinedFile(slug, target, note)
-
     def files(self) -> Iterator[QuarantinedFile]:
         """Everything in quarantine. A file whose .json is gone or broken comes with an empty note."""
         for path in sorted(self._root.glob("*/*.dcm")):
