@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 BACKOFF_SECONDS = (0.2, 5.0)  # first and longest wait while the database is away
 HELD_SECONDS = 10.0  # until an entry that could not be filed is tried again
+GATHER_SECONDS = 0.05  # from the start of one batch to the next: under load a few large ones cost far less than many
 LEDGER_SECONDS = 0.5
 COMPLETION_SECONDS = 1.0
 QUARANTINE_SECONDS = 30.0
@@ -68,7 +69,7 @@ class Stop:
 
     def wait(self, seconds: float) -> None:
         """Until a signal, or for so long."""
-        if not self.received:
+        if not self.received and seconds > 0:
             with contextlib.suppress(InterruptedError):
                 select.select([self.descriptor], [], [], seconds)
 
@@ -129,6 +130,7 @@ class Archiver:
                 if not self._checked:
                     require_current(self._engine)
                     self._checked = True
+                begun = time.monotonic()
                 busy = self.turn()
                 self._back()
             except (NoctisError, OSError) as error:
@@ -138,6 +140,7 @@ class Archiver:
                 continue
             if not busy and not stop.received:
                 self._inbox.wait(self._idle_seconds(), stop.descriptor)
+                stop.wait(begun + GATHER_SECONDS - time.monotonic())
 
     def turn(self) -> bool:
         """File one batch and do what is due; whether there is more to file at once.
