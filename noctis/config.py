@@ -98,6 +98,7 @@ class StorageSettings(Section):
     durability: Literal["strict", "fast"] = "strict"
     conflict: Literal["keep", "replace"] = "keep"
     reserve_bytes: Bytes = 1 << 30  # free space that is never used up: below it C-STORE answers A700
+    slot_bytes: Bytes = 64 << 20  # of each listener, in spool files that are used again; 0: none are
     quarantine_max_instances: Annotated[int, Field(ge=0)] = 10_000  # a facility
 
 

@@ -10,6 +10,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
 from noctis.config import Settings
+from noctis.repository import slots
 from noctis.repository.filemeta import Origin
 from noctis.repository.header import read_header
 from noctis.repository.hints import Hint
@@ -40,8 +41,9 @@ def encode(dataset: FileDataset) -> bytes:
 class Intake:
     """Every facility's spool of one home."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, slot_bytes: int = 0) -> None:
         self._settings = settings
+        self._slot_bytes = slot_bytes
         self._spools: dict[str, Spool] = {}
 
     def put(
@@ -55,7 +57,7 @@ class Intake:
         flags: tuple[str, ...] = (),
     ) -> SpoolEntry:
         if slug not in self._spools:
-            self._spools[slug] = Spool(self._settings.paths.spool, slug)
+            self._spools[slug] = Spool(self._settings.paths.spool, slug, slot_bytes=self._slot_bytes)
         file = self._spools[slug].receive(sop_class.encode(), sop_instance.encode(), transfer_syntax, ORIGIN, flags)
         file.write(data_set)
         return file.commit()
@@ -70,8 +72,14 @@ class Intake:
         entry = self.put(data_set, slug=slug, sop_instance=attributes["sop_instance"])
         return Spooled(entry, hint_of(entry), data_set)
 
+    def own_file(self, entry: SpoolEntry) -> SpoolEntry:
+        """The entry in a file of its own, if it is in a slot."""
+        ejected = slots.eject(self._settings.paths.spool, entry) if entry.slot else entry
+        assert ejected is not None
+        return ejected
+
     def waiting(self) -> list[Path]:
-        return sorted(self._settings.paths.spool.glob("*/new/*.dcm"))
+        return sorted(entry.path for entry in slots.everything_waiting(self._settings.paths.spool))
 
     def close(self) -> None:
         for spool in self._spools.values():

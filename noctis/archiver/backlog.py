@@ -6,7 +6,7 @@ done. A scan that took long is repeated the later.
 """
 
 import contextlib
-import os
+import itertools
 import selectors
 import socket
 import threading
@@ -14,9 +14,9 @@ import time
 from collections import deque
 from pathlib import Path
 
-from noctis.facilities.naming import is_slug
+from noctis.repository import slots
 from noctis.repository.hints import Hint, HintReceiver
-from noctis.repository.spool import SUFFIX, SpoolEntry
+from noctis.repository.spool_entries import SpoolEntry, arrived_ns, entry_named, names_in_new
 
 SCAN_MAX = 50_000  # entries in memory
 HINTS_MAX = 20_000  # that wait to be looked at; one more is dropped, and found by the scan
@@ -55,9 +55,9 @@ class Backlog:
 
     def add(self, hint: Hint) -> None:
         """An entry that a hint tells of. A hint is never trusted as a path."""
-        if not is_slug(hint.slug) or "/" in hint.name or not hint.name.endswith(SUFFIX):
+        entry = entry_named(self._root, hint.slug, hint.name)
+        if entry is None:
             return
-        entry = SpoolEntry(hint.slug, self._root / hint.slug / "new" / hint.name)
         if len(self._waiting) >= SCAN_MAX:
             self._more = True
         elif entry not in self._out and not self._is_held(entry):
@@ -86,24 +86,23 @@ class Backlog:
 
     def _scan_facility(self, slug: str) -> None:
         folder = self._root / slug / "new"
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            names = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
-            if names:
-                self._oldest[slug] = names[0]
-            if slug in self._held_slugs:
-                self._unseen += len(names)
-                return
-            for name in names:
-                entry = SpoolEntry(slug, folder / name)
-                if entry in self._waiting or entry in self._out:
-                    continue
-                if entry in self._held:
-                    self._unseen += 1
-                elif len(self._waiting) >= SCAN_MAX:
-                    self._unseen += 1
-                    self._more = True
-                else:
-                    self._waiting[entry] = None
+        entries = sorted(slots.waiting(self._root, slug), key=lambda entry: entry.name)
+        names = names_in_new(self._root, slug)
+        if entries or names:
+            self._oldest[slug] = min([*names[:1], *[entry.name for entry in entries[:1]]])
+        if slug in self._held_slugs:
+            self._unseen += len(entries) + len(names)
+            return
+        for entry in itertools.chain(entries, (SpoolEntry(slug, folder / name) for name in names)):
+            if entry in self._waiting or entry in self._out:
+                continue
+            if entry in self._held:
+                self._unseen += 1
+            elif len(self._waiting) >= SCAN_MAX:
+                self._unseen += 1
+                self._more = True
+            else:
+                self._waiting[entry] = None
 
     def take(self, count: int) -> list[tuple[SpoolEntry, Hint | None]]:
         """The next entries, oldest first as far as known; each must come back by `done`, `hold` or `give_back`."""
@@ -144,14 +143,6 @@ class Backlog:
     def _release_held(self, now: float) -> None:
         self._held = {entry: until for entry, until in self._held.items() if until > now}
         self._held_slugs = {slug: until for slug, until in self._held_slugs.items() if until > now}
-
-
-def arrived_ns(name: str) -> int:
-    """When the entry of this name came, in ns since the epoch; 0 if the name does not say."""
-    try:
-        return int(name.split("-", 1)[0], 16)
-    except ValueError:
-        return 0
 
 
 class HintInbox:

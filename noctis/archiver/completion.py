@@ -7,18 +7,16 @@ study (`repository.index`). An instance that is still being received is not seen
 quiet time comes late.
 """
 
-import contextlib
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import Engine, select, update
 
-from noctis.archiver.backlog import arrived_ns
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Study, StudyStatus
+from noctis.repository import slots
 from noctis.repository.index_values import file_time
-from noctis.repository.spool import SUFFIX
+from noctis.repository.spool_entries import arrived_ns, names_in_new
 
 
 def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) -> int:
@@ -55,7 +53,5 @@ def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) ->
 
 def oldest(spool: Path, slug: str) -> datetime | None:
     """When the oldest entry came that waits in a facility's spool; None when none waits."""
-    names: list[str] = []
-    with contextlib.suppress(FileNotFoundError):
-        names = [name for name in os.listdir(spool / slug / "new") if name.endswith(SUFFIX)]
+    names = [*names_in_new(spool, slug)[:1], *[entry.name for entry in slots.waiting(spool, slug)]]
     return file_time(arrived_ns(min(names))) if names else None

@@ -23,7 +23,7 @@ from noctis.db.engine import make_engine, reachable, reading
 from noctis.db.migrate import require_current
 from noctis.db.models import Facility
 from noctis.errors import StorageError
-from noctis.repository import quarantine_rows, spool
+from noctis.repository import quarantine_rows, slots
 from noctis.repository.archive import content
 from noctis.repository.hints import Hint
 from noctis.repository.index import ACTOR, NO_CAP, Index, Outcome, is_outage, quarantine_name
@@ -78,6 +78,10 @@ class Filer:
         self._index = Index(engine, settings)
         self._quarantine = self._index.quarantine
 
+    def clear_incoming(self) -> None:
+        """Remove what an archiver that was killed had begun to write into the archive."""
+        self._index.archive.clear_incoming()
+
     def file(self, entries: Iterable[tuple[SpoolEntry, Hint | None]]) -> Batch:
         """File a batch.
 
@@ -87,8 +91,19 @@ class Filer:
             The database or the disk is away; what is not filed is still in the spool.
         """
         batch = Batch()
+        ejected = self._file_examined(entries, batch)
+        if ejected:
+            self._file_ejected(ejected, batch)
+        with reachable(self._engine):
+            if batch.count(Result.CONFLICT, Result.QUARANTINED, Result.REPLACED):
+                quarantine_rows.sync(self._engine, self._quarantine)
+        return batch
+
+    def _file_examined(self, entries: Iterable[tuple[SpoolEntry, Hint | None]], batch: Batch) -> list[SpoolEntry]:
+        """File, or set aside; those in slots that want a file of their own first are returned."""
         filings: list[tuple[SpoolEntry, Filing]] = []
         rejected: list[Rejected] = []
+        ejected: list[SpoolEntry] = []
         for entry, hint in entries:
             examined = self._examine(entry, hint, batch)
             if isinstance(examined, Filing):
@@ -96,12 +111,26 @@ class Filer:
             elif examined is not None:
                 rejected.append(examined)
         with reachable(self._engine):
-            self._file(filings, batch, rejected)
+            self._file(filings, batch, rejected, ejected)
             for each in rejected:
-                self._set_aside(each, batch)
-            if batch.count(Result.CONFLICT, Result.QUARANTINED, Result.REPLACED):
-                quarantine_rows.sync(self._engine, self._quarantine)
-        return batch
+                if each.entry.slot:
+                    ejected.append(each.entry)
+                else:
+                    self._set_aside(each, batch)
+        return ejected
+
+    def _file_ejected(self, entries: list[SpoolEntry], batch: Batch) -> None:
+        """A slot is for what is plainly new: anything else gets a file of its own, and is filed from there."""
+        moved: dict[SpoolEntry, SpoolEntry] = {}
+        for entry in entries:
+            own = slots.eject(self._settings.paths.spool, entry)
+            if own is None:
+                batch.results[entry] = Result.GONE
+            else:
+                moved[own] = entry
+        self._file_examined([(own, None) for own in moved], batch)
+        for own, entry in moved.items():
+            batch.results[entry] = batch.results.pop(own)
 
     def _examine(self, entry: SpoolEntry, hint: Hint | None, batch: Batch) -> Filing | Rejected | None:
         try:
@@ -117,7 +146,13 @@ class Filer:
             batch.results[entry] = Result.GONE
         return examined
 
-    def _file(self, filings: list[tuple[SpoolEntry, Filing]], batch: Batch, rejected: list[Rejected]) -> None:
+    def _file(
+        self,
+        filings: list[tuple[SpoolEntry, Filing]],
+        batch: Batch,
+        rejected: list[Rejected],
+        ejected: list[SpoolEntry],
+    ) -> None:
         """File all, or, when something is wrong, each half by itself."""
         if not filings:
             return
@@ -128,12 +163,14 @@ class Filer:
                 raise
             if len(filings) > 1:
                 half = len(filings) // 2
-                self._file(filings[:half], batch, rejected)
-                self._file(filings[half:], batch, rejected)
+                self._file(filings[:half], batch, rejected, ejected)
+                self._file(filings[half:], batch, rejected, ejected)
                 return
             entry, filing = filings[0]
             if isinstance(error, OSError | StorageError):
                 self._hold(entry, error, batch)
+            elif filing.slot:
+                ejected.append(entry)
             else:
                 rejected.append(_poison(entry, error, filing))
                 self._forget_stray(filing)
@@ -152,12 +189,14 @@ class Filer:
                 )
                 self._forget_stray(filing)
                 continue
+            if outcome is Outcome.EJECT:
+                ejected.append(entry)
+                continue
             batch.results[entry] = _RESULTS[outcome]
             if outcome in (Outcome.FILED, Outcome.RESTORED, Outcome.REPLACED):
                 batch.sizes.append(filing.bytes)
             if outcome is not Outcome.UNKNOWN_FACILITY:
-                with contextlib.suppress(FileNotFoundError):
-                    filing.source.unlink()
+                _forget(entry, filing)
 
     def _forget_stray(self, filing: Filing) -> None:
         """An earlier, interrupted try may have put the file into the archive."""
@@ -232,7 +271,8 @@ def file_spool_once(
     try:
         require_current(own)
         filer = Filer(own, settings)
-        waiting = list(spool.entries(settings.paths.spool))
+        filer.clear_incoming()
+        waiting = list(slots.everything_waiting(settings.paths.spool))
         size = settings.archiver.batch_instances
         for start in range(0, len(waiting), size):
             batch = filer.file((entry, None) for entry in waiting[start : start + size])
@@ -244,6 +284,15 @@ def file_spool_once(
         if engine is None:
             own.dispose()
     return totals
+
+
+def _forget(entry: SpoolEntry, filing: Filing) -> None:
+    """Its content is filed: the spool needs it no more."""
+    if filing.slot:
+        slots.clear(entry, filing.meta)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            filing.source.unlink()
 
 
 def _poison(entry: SpoolEntry, error: Exception, filing: Filing | None = None) -> Rejected:

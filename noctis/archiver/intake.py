@@ -5,7 +5,6 @@ None when the entry is gone. A hint saves reading the header and the digest; one
 commit record is not believed.
 """
 
-import hashlib
 import os
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,10 +15,10 @@ from noctis.repository.header import Header, HeaderError, read_header
 from noctis.repository.hints import Hint
 from noctis.repository.index_values import Filing, file_time
 from noctis.repository.quarantine import Note, Reason
-from noctis.repository.spool import SpoolEntry
+from noctis.repository.spool import digest
+from noctis.repository.spool_entries import SpoolEntry
 
 NO_META = filemeta.FileMeta("", "", "", filemeta.Origin(), 0)
-_PIECE = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -48,30 +47,36 @@ def examine(entry: SpoolEntry, hint: Hint | None = None) -> Filing | Rejected | 
         os.close(descriptor)
 
 
-def _examine(entry: SpoolEntry, hint: Hint | None, descriptor: int) -> Filing | Rejected:
+def _examine(entry: SpoolEntry, hint: Hint | None, descriptor: int) -> Filing | Rejected | None:
     status = os.fstat(descriptor)
     received_at = file_time(status.st_mtime_ns)
     try:
         meta = filemeta.read(descriptor)
     except StorageError as error:
+        if entry.slot:
+            return None  # it is being written over
         return reject(entry, NO_META, received_at, Reason.UNPARSEABLE, error.message)
     record, length = meta.record, status.st_size - meta.dataset_start
+    if entry.slot:
+        if record is None or record.stamp != entry.slot:
+            return None  # cleared, or another instance by now
+        length = min(length, record.length)  # what lies behind it is of an earlier instance
     header: Header | None = None
     if hint is not None and record is not None and (hint.sha256, length) == (record.sha256, record.length):
         header, sha256 = hint.header, hint.sha256
     if header is None:
-        sha256 = _digest(descriptor, meta.dataset_start)
+        sha256 = digest(descriptor, meta.dataset_start, length)
         if record is not None and (sha256, length) != (record.sha256, record.length):
             return reject(
                 entry, meta, received_at, Reason.UNPARSEABLE, "the data set is not the one that was committed: damaged"
             )
         try:
-            header = read_header(descriptor, meta.dataset_start, meta.transfer_syntax_uid)
+            header = read_header(descriptor, meta.dataset_start, meta.transfer_syntax_uid, length=length)
         except HeaderError as error:
             return reject(entry, meta, received_at, Reason.UNPARSEABLE, f"cannot understand: {error}")
     if header.missing_uids:
         return reject(entry, meta, received_at, Reason.MISSING_UID, f"the data set has no {header.missing_uids}")
-    return Filing(entry.slug, entry.path, meta, header, sha256, status.st_size, received_at)
+    return Filing(entry.slug, entry.path, meta, header, sha256, meta.dataset_start + length, received_at, entry.slot)
 
 
 def reject(
@@ -89,12 +94,3 @@ def reject(
         received_at=received_at.isoformat(),
     )
     return Rejected(entry, note)
-
-
-def _digest(descriptor: int, start: int) -> str:
-    digest = hashlib.sha256()
-    position = start
-    while piece := os.pread(descriptor, _PIECE, position):
-        digest.update(piece)
-        position += len(piece)
-    return digest.hexdigest()

@@ -122,6 +122,7 @@ class Archiver:
 
     def serve(self, stop: Stop) -> None:
         """Go on until told to stop."""
+        self._filer.clear_incoming()
         log.info("archiver.ready", spool=str(self._home.spool))
         while not stop.received:
             self._scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())

@@ -60,11 +60,11 @@ def gather(app: App) -> dict[str, Any]:
 
 def spool_status(app: App) -> dict[str, Any]:
     """What is acknowledged and not filed yet."""
-    from noctis.repository.spool import entries
+    from noctis.repository.slots import everything_waiting
 
     pending = total = 0
     oldest: float | None = None
-    for entry in entries(app.home.spool):
+    for entry in everything_waiting(app.home.spool):
         try:
             found = entry.path.stat()
         except FileNotFoundError:

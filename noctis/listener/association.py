@@ -343,6 +343,8 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         answer = operation.finish()
         if not command.field & RESPONSE and command.field != Field.C_CANCEL_RQ:
             send(sock, commands.response_pdu(context_id, command, answer.status, answer.comment))
+        if answer.after is not None:
+            answer.after()
         self._tally.count(self._log, command, answer, time.monotonic() - begun)
         with self._turn:
             self._busy = False

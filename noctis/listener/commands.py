@@ -4,8 +4,8 @@ Takes bytes from the wire; a set that cannot be one raises `ProtocolError`, neve
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from noctis.listener.pdu import AbortReason, PduType, ProtocolError
 
@@ -37,8 +37,7 @@ class Status(IntEnum):
     CANNOT_UNDERSTAND = 0xC000
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """One command set. UIDs are bytes as they came, without their padding."""
 
     field: int

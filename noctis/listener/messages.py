@@ -6,15 +6,14 @@ gathered here, at most 64 KiB; data set fragments are handed on as they are and 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from noctis.listener import commands
 from noctis.listener.commands import COMMAND_SET_MAX, Command
 from noctis.listener.pdu import AbortReason, ProtocolError
 
 
-@dataclass(frozen=True)
-class Pdv:
+class Pdv(NamedTuple):
     """One presentation data value."""
 
     context_id: int

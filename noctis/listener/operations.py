@@ -4,16 +4,15 @@ The association receives; a service decides. For each request the service makes 
 in pieces as they come over the wire, and says at the end how it is to be answered. It never sees a socket.
 """
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from noctis.facilities.snapshot import Facility
 from noctis.listener.commands import Command, Status
 from noctis.repository.filemeta import Origin
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One DIMSE request, with who makes it and on which presentation context."""
 
     facility: Facility
@@ -23,13 +22,13 @@ class Request:
     transfer_syntax: str
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """How a request is answered."""
 
     status: int
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters, no patient's data
     stored: int = 0  # bytes of the file, where an instance was stored
+    after: Callable[[], None] | None = None  # what can wait until it was sent; never raises
 
     @property
     def succeeded(self) -> bool:

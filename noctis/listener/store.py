@@ -25,6 +25,7 @@ from noctis.repository.spool import Spool, SpoolFile, SpoolFullError
 log = structlog.get_logger()
 
 VERIFICATION = "1.2.840.10008.1.1"
+_BEGINNING = 16 << 10  # bytes of a data set that are kept in memory until its end
 
 
 class StoreService:
@@ -82,6 +83,7 @@ class StoreService:
                     slug,
                     strict=storage.durability == "strict",
                     reserve_bytes=storage.reserve_bytes,
+                    slot_bytes=storage.slot_bytes,
                 )
                 self._spools[slug] = spool
             return spool
@@ -95,14 +97,17 @@ class StoreService:
 
     def accept(self, request: Request, file: SpoolFile, header: Header) -> Answer:
         """Commit, tell the archiver, count."""
-        digest, size = file.sha256, file.size
         try:
             entry = file.commit()
         except SpoolFullError as error:
             return self.out_of_resources(str(error)).finish()
-        self._hints.send(Hint(entry.slug, entry.name, digest, header))
-        self._scoreboard.stored(size)
-        return Answer(Status.SUCCESS, stored=size)
+        size = file.size
+
+        def tell() -> None:
+            self._hints.send(Hint(entry.slug, entry.name, file.sha256, header))
+            self._scoreboard.stored(size)
+
+        return Answer(Status.SUCCESS, stored=size, after=tell)
 
     def set_aside(self, request: Request, file: SpoolFile, reason: Reason, detail: str, status: Status) -> Answer:
         """Keep what cannot be filed, under a name that a re-send of the same bytes has too."""
@@ -150,9 +155,12 @@ class Reception:
         self._request = request
         self._file = file
         self._failure: Refused | None = None
+        self._beginning = b""  # of the data set: where its header nearly always is
 
     def write(self, fragment: memoryview) -> None:
         if self._failure is None:
+            if len(self._beginning) < _BEGINNING:
+                self._beginning += fragment[: _BEGINNING - len(self._beginning)]
             try:
                 self._file.write(fragment)
             except SpoolFullError as error:  # the rest of the data set still has to come in, and is dropped
@@ -164,7 +172,13 @@ class Reception:
             return self._failure.finish()
         request, file = self._request, self._file
         try:
-            header = read_header(file.descriptor, file.dataset_start, request.transfer_syntax)
+            header = read_header(
+                file.descriptor,
+                file.dataset_start,
+                request.transfer_syntax,
+                length=file.dataset_length,
+                beginning=self._beginning,
+            )
         except OSError as error:
             file.discard()
             return self._service.out_of_resources(f"the spool cannot be read: {error.strerror}").finish()

@@ -5,6 +5,7 @@ patient's name, ID or birth date is ever a field. Several processes write the sa
 O_APPEND. The file is opened anew when logrotate has moved it.
 """
 
+import json
 import logging
 import os
 import sys
@@ -63,11 +64,19 @@ class _ToStructlog(logging.Handler):
         structlog.get_logger().log(record.levelno, "library.log", logger=record.name, message=record.getMessage())
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False, default=repr)
+
+
+def _serialise(event: Any, **_: Any) -> str:
+    """As `json.dumps`, which makes an encoder anew at every call."""
+    return _encoder.encode(event)
+
+
 def configure(settings: LoggingSettings, *, debug: bool = False, home: Home | None = None) -> None:
     """Set up this process's logs; children that are forked inherit them."""
     level = logging.DEBUG if debug else getattr(logging, settings.level.upper())
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False)
+    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(_serialise)
     path = home.logs / LOG_FILE if settings.file and home is not None else None
     structlog.configure(
         processors=[

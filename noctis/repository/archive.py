@@ -4,16 +4,19 @@ Two layouts: `tree` is {facility}/{study}/{series}/{instance}.dcm, `flat` is {fa
 stays, as the same SOP Instance UID in two facilities is two things). Every part of a path is the facility's slug or
 made by `names.safe_name`; nothing from the wire is used as it came.
 
-Filing is a hard link, or a copy where links cannot be, and promises: the source stays as it is; a file appears under
-its name whole or not at all; after `Placing.sync` it survives a power cut. Done again it ends the same. Whether a
-file that is found in the place is one that counts, the index's row decides, not the file: who calls `put` holds that
-row.
+Filing is a hard link, or a copy where links cannot be, or of a slot, and promises: the source stays as it is; a file
+appears under its name whole or not at all; after `Placing.sync` it survives a power cut. Done again it ends the same.
+Whether a file that is found in the place is one that counts, the index's row decides, not the file: who calls `put` or
+`copy` holds that row. Copies are written in `.incoming` and made durable all at once; `sync` gives them their names.
 """
 
 import contextlib
+import ctypes
 import errno
+import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +28,8 @@ from noctis.repository.names import safe_name
 from noctis.repository.spool import sync_folder
 
 SUFFIX = ".dcm"
+INCOMING = ".incoming"  # copies that have no name yet
+_SYNC_ALL_FROM = 8  # copies: fewer are synced one by one, more with the whole file system, which is one wait
 _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 _ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else
 _KNOWN_MAX = 50_000  # folders whose names are known to be durable
@@ -68,7 +73,11 @@ class Archive:
     def slugs(self) -> list[str]:
         """The folders that are there, of facilities known or not."""
         with contextlib.suppress(FileNotFoundError):
-            return sorted(entry.name for entry in os.scandir(self.root) if entry.is_dir(follow_symlinks=False))
+            return sorted(
+                entry.name
+                for entry in os.scandir(self.root)
+                if entry.name != INCOMING and entry.is_dir(follow_symlinks=False)
+            )
         return []
 
     def remove(self, relative: str) -> None:
@@ -90,6 +99,16 @@ class Archive:
             self._durable.discard(str(folder))
             folder = folder.parent
 
+    def clear_incoming(self) -> int:
+        """Remove the copies of processes that have ended before they got their names; how many there were."""
+        removed = 0
+        for path in (self.root / INCOMING).glob("*"):
+            with contextlib.suppress(OSError), open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # those that are being written are locked
+                path.unlink()
+                removed += 1
+        return removed
+
     def forget(self, source: Path, relative: str) -> None:
         """Remove what an interrupted `put` of `source` left. Only for a path that no row of the index owns."""
         if same_content(source, self.root / relative):
@@ -104,6 +123,7 @@ class Placing:
         self._root = str(archive.root)
         self._unsynced: set[str] = set()  # folders
         self._new: set[str] = set()  # folders whose names the sync will make durable
+        self._copies: list[tuple[int, str, str]] = []  # open file, its name, the name it will have
 
     def put(self, source: Path, relative: str, displace: Callable[[Path], None]) -> None:
         """Give `source` its place.
@@ -140,8 +160,67 @@ class Placing:
                 self._make_folder(os.path.dirname(target))
         self._note(os.path.dirname(target))
 
+    def copy(self, relative: str, write: Callable[[int], None], modified_ns: int) -> None:
+        """Give a place, which must be free, to a file that does not exist yet.
+
+        Parameters
+        ----------
+        write
+            Writes it to an open file.
+        modified_ns
+            Its time of modification.
+
+        Raises
+        ------
+        FileExistsError
+            There is a file in the place.
+        OSError
+            The file system refused.
+        """
+        target = f"{self._root}/{relative}"
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "exists", target)
+        name = f"{self._root}/{INCOMING}/{secrets.token_hex(8)}"
+        try:
+            descriptor = _create(name)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(name))
+            descriptor = _create(name)
+        self._copies.append((descriptor, name, target))
+        write(descriptor)
+        os.utime(descriptor, ns=(modified_ns, modified_ns))
+
+    def close(self) -> None:
+        """Remove the copies that no sync has given a name. Never raises."""
+        for descriptor, name, _ in self._copies:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+        self._copies.clear()
+
+    def _name_copies(self) -> None:
+        if self._archive.strict:
+            if len(self._copies) >= _SYNC_ALL_FROM:
+                _sync_file_system(self._copies[0][0])
+            else:
+                for descriptor, _, _ in self._copies:
+                    os.fsync(descriptor)
+        while self._copies:
+            descriptor, name, target = self._copies[-1]
+            try:
+                os.rename(name, target)
+            except FileNotFoundError:
+                self._make_folder(os.path.dirname(target))
+                os.rename(name, target)
+            self._copies.pop()
+            os.close(descriptor)
+            self._note(os.path.dirname(target))
+
     def sync(self) -> None:
-        """Make every name durable that was given since the last call."""
+        """Make every file and name durable that was given since the last call."""
+        if self._copies:
+            self._name_copies()
         if self._archive.strict:
             for folder in sorted(self._unsynced):
                 with contextlib.suppress(FileNotFoundError):  # empty again, and cleared away
@@ -203,6 +282,22 @@ class Placing:
             self._new.add(folder)
             folder = os.path.dirname(folder)
             self._unsynced.add(folder)
+
+
+def _create(name: str) -> int:
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _sync_file_system(descriptor: int) -> None:
+    """syncfs(2), which Python lacks: all that is dirty on a file system, with one wait for the disk."""
+    if _libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def _temporary(target: str) -> str:

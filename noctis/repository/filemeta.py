@@ -7,8 +7,9 @@ Besides what the standard asks for it carries the caller, the called AE title an
 import json
 import os
 import struct
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from noctis import __version__
 from noctis.errors import StorageError
@@ -21,6 +22,7 @@ PRIVATE_CREATOR_UID = IMPLEMENTATION_CLASS_UID
 PREAMBLE = b"\0" * 128 + b"DICM"
 PRIVATE_BYTES = 256  # of (0002,0102): room for the commit record, whose values are known only at the end
 READ_BYTES = 4096  # enough for every group 2 that we write
+_PREFIX = PREAMBLE + struct.pack("<HH2sH", 2, 0, b"UL", 4)
 _LONG_VRS = (b"OB", b"UN", b"OW", b"UT", b"UR", b"UC", b"SQ")
 
 
@@ -62,19 +64,20 @@ class Record:
 
     sha256: str  # hex, of the data set
     length: int  # bytes of the data set
+    stamp: str = ""  # in a slot: which of the instances that it has held
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """Preamble and group 2, ready to be followed by the data set, and where the record goes."""
 
     encoded: bytes
     record_at: int  # bytes from the start of the file
-    private: dict[str, Any]
+    private: str  # JSON without its last brace
 
     def record(self, record: Record) -> bytes:
         """The `PRIVATE_BYTES` at `record_at` of a file that is whole."""
-        return _private({**self.private, **asdict(record)})
+        stamp = f',"stamp":"{record.stamp}"' if record.stamp else ""
+        return _private(f'{self.private},"sha256":"{record.sha256}","length":{record.length}{stamp}}}')
 
 
 def encode(
@@ -87,13 +90,21 @@ def encode(
     sop_class, sop_instance
         The UIDs as the command gave them, without padding; cut at 1024 bytes.
     """
+    before, after, private = _around(sop_class[:1024], transfer_syntax, origin, flags)
+    instance = _element(0x0003, b"UI", sop_instance[:1024])
+    length = struct.pack("<I", len(before) + len(instance) + len(after))
+    encoded = b"".join((_PREFIX, length, before, instance, after))
+    return Head(encoded, len(encoded) - PRIVATE_BYTES, private)
+
+
+@lru_cache(maxsize=256)
+def _around(sop_class: bytes, transfer_syntax: str, origin: Origin, flags: tuple[str, ...]) -> tuple[bytes, bytes, str]:
+    """What stands before and behind the SOP Instance UID: the same for all instances of one context."""
     calling, called = _latin(origin.calling)[:16], _latin(origin.called)[:16]
-    private = {"association": origin.association, "flags": flags}
-    body = b"".join(
+    before = _element(0x0001, b"OB", b"\0\1") + _element(0x0002, b"UI", sop_class)
+    private = json.dumps({"association": origin.association, "flags": flags}, separators=(",", ":"))
+    after = b"".join(
         (
-            _element(0x0001, b"OB", b"\0\1"),
-            _element(0x0002, b"UI", sop_class[:1024]),
-            _element(0x0003, b"UI", sop_instance[:1024]),
             _element(0x0010, b"UI", transfer_syntax.encode("ascii", "replace")),
             _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
             _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode()),
@@ -106,12 +117,11 @@ def encode(
             _element(0x0102, b"OB", _private(private)),
         )
     )
-    encoded = PREAMBLE + struct.pack("<HH2sHI", 2, 0, b"UL", 4, len(body)) + body
-    return Head(encoded, len(encoded) - PRIVATE_BYTES, private)
+    return before, after, private[:-1]
 
 
-def _private(values: dict[str, Any]) -> bytes:
-    encoded = json.dumps(values, separators=(",", ":")).encode()
+def _private(text: str) -> bytes:
+    encoded = text.encode()
     if len(encoded) > PRIVATE_BYTES:
         raise ValueError(f"the private information has {len(encoded)} bytes")
     return encoded.ljust(PRIVATE_BYTES)
@@ -158,10 +168,16 @@ def read(descriptor: int) -> FileMeta:
             ),
             dataset_start=end,
             flags=tuple(private.get("flags", ())),
-            record=Record(str(private["sha256"]), int(private["length"])) if "sha256" in private else None,
+            record=_record(private),
         )
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise StorageError(f"this is not a file that Noctis wrote: {error}") from error
+
+
+def _record(private: dict[str, Any]) -> Record | None:
+    if "sha256" not in private:
+        return None
+    return Record(str(private["sha256"]), int(private["length"]), str(private.get("stamp", "")))
 
 
 def _latin(text: str) -> bytes:

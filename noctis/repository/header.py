@@ -136,10 +136,19 @@ class HeaderError(Exception):
     """The data set cannot be read."""
 
 
-def read_header(descriptor: int, start: int, transfer_syntax_uid: str) -> Header:
+def read_header(
+    descriptor: int, start: int, transfer_syntax_uid: str, *, length: int | None = None, beginning: bytes | None = None
+) -> Header:
     """The header of the data set that begins `start` bytes into an open file.
 
     The position of the descriptor is neither used nor moved.
+
+    Parameters
+    ----------
+    length
+        Bytes of the data set; None: up to the end of the file.
+    beginning
+        As much of it as is in memory already, which saves reading it.
 
     Raises
     ------
@@ -148,7 +157,7 @@ def read_header(descriptor: int, start: int, transfer_syntax_uid: str) -> Header
     OSError
         The file cannot be read.
     """
-    source = Source(descriptor, start)
+    source = Source(descriptor, start, beginning, size=length)
     if source.size <= 0:
         raise HeaderError("the data set is empty")
     try:

@@ -7,19 +7,20 @@ import contextlib
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from noctis.home import short_path
 from noctis.repository.header import Header
 
 MAX_BYTES = 64 << 10  # of one datagram
+_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
 class Hint:
     slug: str
-    name: str  # of the file in spool/<slug>/new
+    name: str  # of the spool entry
     sha256: str  # hex, of the data set
     header: Header | None  # None: too large for a datagram
 
@@ -33,9 +34,12 @@ class HintSender:
 
     def send(self, hint: Hint) -> bool:
         """True if the datagram was handed over."""
-        message = json.dumps(asdict(hint), ensure_ascii=True, separators=(",", ":")).encode()
+        header = None
+        if hint.header is not None:
+            header = {name: value for name, value in vars(hint.header).items() if value or value == 0}
+        message = _encode((hint.slug, hint.name, hint.sha256, header)).encode()
         if len(message) > MAX_BYTES:
-            message = json.dumps({**asdict(hint), "header": None}, separators=(",", ":")).encode()
+            message = _encode((hint.slug, hint.name, hint.sha256, None)).encode()
         try:
             with short_path(self._path) as path:
                 self._socket.sendto(message, path)
@@ -66,12 +70,12 @@ class HintReceiver:
         """The next hint, or None when none came within `seconds` (0: do not wait) or it is malformed."""
         self._socket.settimeout(seconds)
         try:
-            document = json.loads(self._socket.recv(MAX_BYTES))
-            header = document["header"]
+            slug, name, sha256, header = json.loads(self._socket.recv(MAX_BYTES))
             if header is not None:
-                header = Header(**{**header, "flags": tuple(header["flags"])})
-            return Hint(str(document["slug"]), str(document["name"]), str(document["sha256"]), header)
-        except (OSError, ValueError, KeyError, TypeError):
+                header["flags"] = tuple(header.get("flags", ()))
+                header = Header(**header)
+            return Hint(str(slug), str(name), str(sha256), header)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ interrupted, and is finished whatever the policy.
 
 import errno
 import hashlib
+import os
 import random
 import sys
 import time
@@ -31,6 +32,7 @@ from noctis.config import Settings
 from noctis.db.engine import reading
 from noctis.db.models import Facility, Instance
 from noctis.errors import DatabaseError, StorageError
+from noctis.repository import slots
 from noctis.repository.archive import Archive, Placing, SourceGoneError, content, same_content
 from noctis.repository.index_rows import Books, FacilityRow, FiledRow, InstanceKey, Raced, SeriesKey, StudyKey
 from noctis.repository.index_values import Filing, instance_row, series_row, study_row
@@ -54,6 +56,7 @@ class Outcome(StrEnum):
     REPLACED = "replaced"  # took the place of other bytes, which are in quarantine
     CONFLICT = "conflict"  # other bytes are filed; not filed, to be kept in quarantine by the caller
     GONE = "gone"  # the source is not there any more: somebody else has filed it
+    EJECT = "eject"  # in a slot, and not simply new or a duplicate: to be moved to a file of its own and filed again
     UNKNOWN_FACILITY = "unknown-facility"  # no row for the slug; not filed, to be left where it is
 
 
@@ -124,8 +127,8 @@ class Index:
         while True:
             try:
                 return gone | self.transaction(attempt)
-            except _GoneError as error:
-                gone[error.position] = Outcome.GONE
+            except _LeftOut as error:
+                gone[error.position] = error.outcome
 
     def transaction(self, work: Callable[[Books], _T]) -> _T:
         """Run `work` in a transaction, again when another one was in its way."""
@@ -159,7 +162,10 @@ class Index:
         for key, group in groups.items():
             self._decide(work, group, filed.get(key), policy)
         if work.new:
-            self._write(work)
+            try:
+                self._write(work)
+            finally:
+                work.placing.close()
         return work.outcomes
 
     def _anything_to_replace(
@@ -203,8 +209,12 @@ class Index:
         except FileNotFoundError:
             size = None
         same = (filing.sha256, filing.transfer_syntax_uid) == (row.sha256, row.transfer_syntax_uid)
+        if same and size == row.bytes:
+            return Outcome.DUPLICATE
+        if filing.slot:
+            return Outcome.EJECT
         if same:
-            return Outcome.DUPLICATE if size == row.bytes else Outcome.RESTORED
+            return Outcome.RESTORED
         if (policy or self._policy) == "replace" or size is None or same_content(filing.source, path):
             return Outcome.REPLACED
         return Outcome.CONFLICT
@@ -255,15 +265,33 @@ class Index:
 
     def _place(self, work: _Work, position: int, filing: Filing) -> None:
         relative = self.relative(filing)
+        if filing.slot:
+            self._copy_slot(work, position, filing, relative)
+            return
         row = work.replaced.get(position)
         try:
             if row is not None:
                 self._clear(filing, row, relative)
             work.placing.put(filing.source, relative, lambda path: self._displace(filing, path))
         except SourceGoneError:
-            raise _GoneError(position) from None
+            raise _LeftOut(position, Outcome.GONE) from None
         if row is not None and work.outcomes[position] == Outcome.RESTORED:
             work.books.event(row.facility_id, ACTOR, "instance.restored", row.sop_instance_uid, path=relative)
+
+    def _copy_slot(self, work: _Work, position: int, filing: Filing, relative: str) -> None:
+        try:
+            modified_ns = os.stat(filing.source).st_mtime_ns
+            work.placing.copy(
+                relative, lambda target: slots.copy(filing.source, filing.slot, filing.meta, target), modified_ns
+            )
+        except FileExistsError:
+            raise _LeftOut(position, Outcome.EJECT) from None
+        except slots.SlotGoneError:
+            raise _LeftOut(position, Outcome.GONE) from None
+        except FileNotFoundError:
+            if filing.source.exists():
+                raise
+            raise _LeftOut(position, Outcome.GONE) from None
 
     def _clear(self, filing: Filing, row: FiledRow, relative: str) -> None:
         """Move the older file out of the place, unless it is the newcomer's own."""
@@ -308,12 +336,13 @@ class Index:
                 log.warning("study.late", study=uid, instances=study.reopened)
 
 
-class _GoneError(Exception):
-    """The source of the filing at this position vanished."""
+class _LeftOut(Exception):
+    """The filing at this position cannot be part of this transaction, and what becomes of it instead."""
 
-    def __init__(self, position: int) -> None:
-        super().__init__(position)
+    def __init__(self, position: int, outcome: Outcome) -> None:
+        super().__init__(position, outcome)
         self.position = position
+        self.outcome = outcome
 
 
 def quarantine_name(sha256: str, transfer_syntax_uid: str) -> str:

@@ -26,6 +26,7 @@ class Filing:
     sha256: str  # hex, of the data set
     bytes: int  # of the file
     received_at: datetime
+    slot: str = ""  # the source is a slot, of which the first `bytes` count, and only while it bears this stamp
 
     @cached_property
     def study_uid(self) -> str:

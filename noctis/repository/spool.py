@@ -6,15 +6,14 @@ power cut (`durability: strict`). Refuses to begin, or to go on, when the disk i
 How a commit is durable with one sync. Files are created ahead, some at a time, in this process's own folder below
 `tmp`, and that folder is synced: their names are durable before anything is written. An instance is written into one
 of them; at the end its digest and length are put into its own file meta (the commit record) and the file is synced:
-that is the commit point. The rename into `new` needs no sync of its own: after a power cut the file is found under
-either name, and `recover` moves what is whole by its record into `new`. What is torn was never acknowledged.
+that is the commit point. Then either the file stays where it is, to be used again once it was filed (`slots`), or it
+is renamed into `new`, which needs no sync of its own: after a power cut the file is found under either name, and
+`recover` moves what is whole by its record into `new`. What is torn was never acknowledged.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
-import itertools
 import os
 import secrets
 import threading
@@ -26,40 +25,49 @@ from pathlib import Path
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
+from noctis.repository.slots import UNFINISHED, Slot, Slots
+from noctis.repository.spool_entries import SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
+from noctis.repository.spool_file import SpoolFile, SpoolFullError, out_of_resources
+
+__all__ = [
+    "SUFFIX",
+    "Spool",
+    "SpoolEntry",
+    "SpoolFile",
+    "SpoolFullError",
+    "entries",
+    "is_whole",
+    "recover",
+    "sync_folder",
+]
 
 AHEAD_MAX = 32  # files that are created at once; begins with one and doubles
 LOCK = "lock"  # held by the process whose folder it is
-SUFFIX = ".dcm"
-_RESERVE_CHECK_BYTES = 16 << 20  # while one instance is written, free space is looked at again after so many bytes
-_numbers = itertools.count()
-
-
-class SpoolFullError(StorageError):
-    """Out of resources (PS3.4 §B.2.3, status A700): reserve, quota or a write error."""
-
-
-@dataclass(frozen=True)
-class SpoolEntry:
-    """One committed instance that waits to be filed."""
-
-    slug: str
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
+_RESERVE_CHECK_BYTES = 16 << 20  # free space is looked at again when so many bytes were written
+_RESERVE_CHECK_SECONDS = 0.1  # or so much time has passed
 
 
 class Spool:
-    """One facility's folders, for one process. Safe for several threads. Creates, durably, what is missing."""
+    """One facility's folders, for one process. Safe for several threads. Creates, durably, what is missing.
 
-    def __init__(self, root: Path, slug: str, *, strict: bool = True, reserve_bytes: int = 0) -> None:
+    Parameters
+    ----------
+    slot_bytes
+        What slots may take of the disk; 0: every instance gets a file of its own.
+    """
+
+    def __init__(
+        self, root: Path, slug: str, *, strict: bool = True, reserve_bytes: int = 0, slot_bytes: int = 0
+    ) -> None:
         self.slug = slug
         self.strict = strict
+        self.slots = Slots(slot_bytes)
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
-        self._ready: list[Path] = []  # created ahead; their names are durable
+        self._ready: list[str] = []  # created ahead; their names are durable
         self._next_batch = 1
+        self._unchecked = 0  # bytes written since free space was looked at
+        self._checked_at = 0.0  # monotonic
         self.new = root / slug / "new"
         tmp = root / slug / "tmp"
         for folder in (root / slug, self.new, tmp):
@@ -71,7 +79,7 @@ class Spool:
 
     def receive(
         self, sop_class: bytes, sop_instance: bytes, transfer_syntax: str, origin: Origin, flags: tuple[str, ...] = ()
-    ) -> "SpoolFile":
+    ) -> SpoolFile:
         """Begin one instance.
 
         Raises
@@ -79,25 +87,44 @@ class Spool:
         SpoolFullError
             Free space is below the reserve, or the file cannot be made.
         """
-        self.check_reserve()
+        if time.monotonic() - self._checked_at > _RESERVE_CHECK_SECONDS:
+            self.check_reserve()
         head = filemeta.encode(sop_class, sop_instance, transfer_syntax, origin, flags)
-        with out_of_resources():
-            path = self._take()
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        return SpoolFile(self, path, descriptor, head)
+        try:
+            path, descriptor, slot = self._take()
+        except OSError as error:
+            raise out_of_resources(error) from error
+        return SpoolFile(self, path, descriptor, head, slot)
 
-    def _take(self) -> Path:
-        """A file created ahead; none left: the next batch of them, under one sync of their folder."""
+    def _take(self) -> tuple[str, int, Slot | None]:
+        """A slot, or a file created ahead."""
         with self._lock:
-            if not self._ready:
-                for _ in range(self._next_batch):
-                    path = self._own / f"{next(_numbers):x}{SUFFIX}"
-                    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                    self._ready.append(path)
-                if self.strict:
-                    os.fsync(self._own_descriptor)
-                self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
-            return self._ready.pop()
+            slot = self.slots.take()
+            if slot is not None:
+                return slot.path, slot.descriptor, slot
+            path = self._take_ahead()
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if self.slots.may_grow:
+                return path, descriptor, self.slots.add(path, descriptor)
+            return path, descriptor, None
+
+    def _take_ahead(self) -> str:
+        """A file created ahead; none left: the next batch of them, under one sync of their folder."""
+        if not self._ready:
+            for _ in range(self._next_batch):
+                path = f"{self._own}/{next(numbers):x}{SUFFIX}"
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                self._ready.append(path)
+            if self.strict:
+                os.fsync(self._own_descriptor)
+            self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
+        return self._ready.pop()
+
+    def about_to_write(self, count: int) -> None:
+        """Raise `SpoolFullError` when it is time to look at the free space and `count` bytes would be too many."""
+        self._unchecked += count
+        if self._unchecked >= _RESERVE_CHECK_BYTES:
+            self.check_reserve(count)
 
     def check_reserve(self, more: int = 0) -> None:
         """Raise `SpoolFullError` when `more` bytes would go below the reserve."""
@@ -108,12 +135,14 @@ class Spool:
                 f"free space is {free >> 20} MiB, below the reserve of {self._reserve >> 20} MiB "
                 "(storage.reserve_bytes)"
             )
+        self._unchecked, self._checked_at = 0, time.monotonic()
 
     def close(self) -> None:
         """Give back what is held. What was being received and is not committed is left to `recover`."""
+        self.slots.close()
         for path in self._ready:
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path)
         with contextlib.suppress(OSError):
             (self._own / LOCK).unlink()
             self._own.rmdir()
@@ -136,116 +165,6 @@ def _make_own(tmp: Path) -> tuple[Path, int]:
     return own, lock
 
 
-class SpoolFile:
-    """One instance being received. Ends by exactly one of `commit`, `set_aside` or `discard`."""
-
-    def __init__(self, spool: Spool, path: Path, descriptor: int, head: filemeta.Head) -> None:
-        self._spool = spool
-        self._head = head
-        self.path = path
-        self.descriptor = descriptor
-        self.dataset_start = len(head.encoded)
-        self.size = 0  # bytes of the file
-        self._unchecked = 0
-        self._digest = hashlib.sha256()
-        with self._resources():
-            self._write_all(head.encoded)
-
-    @property
-    def sha256(self) -> str:
-        """Hex digest of the data set so far."""
-        return self._digest.hexdigest()
-
-    def write(self, fragment: bytes | memoryview) -> None:
-        """Append a piece of the data set.
-
-        Raises
-        ------
-        SpoolFullError
-            The disk is full or failing; what was written is gone.
-        """
-        self._unchecked += len(fragment)
-        with self._resources():
-            if self._unchecked >= _RESERVE_CHECK_BYTES:
-                self._unchecked = 0
-                self._spool.check_reserve(len(fragment))
-            self._write_all(fragment)
-        self._digest.update(fragment)
-
-    def _write_all(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        self.size += len(view)
-        while view:
-            view = view[os.write(self.descriptor, view) :]
-
-    def commit(self) -> SpoolEntry:
-        """The commit point: when this returns the instance may be acknowledged."""
-        target = self._spool.new / _entry_name(time.time_ns())
-        with self._resources():
-            self._seal(sync=self._spool.strict)
-            os.rename(self.path, target)
-        return SpoolEntry(self._spool.slug, target)
-
-    def set_aside(self) -> Path:
-        """Make the file durable where it is, for the quarantine to take."""
-        with self._resources():
-            self._seal(sync=True)
-        return self.path
-
-    def _seal(self, *, sync: bool) -> None:
-        record = filemeta.Record(self.sha256, self.size - self.dataset_start)
-        os.pwrite(self.descriptor, self._head.record(record), self._head.record_at)
-        if sync:
-            os.fdatasync(self.descriptor)
-        self._close()
-
-    def discard(self) -> None:
-        """Remove what was written. Never raises."""
-        self._close()
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-
-    def _close(self) -> None:
-        if self.descriptor >= 0:
-            descriptor, self.descriptor = self.descriptor, -1
-            os.close(descriptor)
-
-    @contextlib.contextmanager
-    def _resources(self) -> Iterator[None]:
-        try:
-            with out_of_resources():
-                yield
-        except SpoolFullError:
-            self.discard()
-            raise
-
-
-@contextlib.contextmanager
-def out_of_resources() -> Iterator[None]:
-    """Turn what the file system says into `SpoolFullError`."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise SpoolFullError(
-            "the disk is full" if full else f"the spool cannot be written: {error.strerror}"
-        ) from error
-
-
-def _entry_name(nanoseconds: int) -> str:
-    """Names sort by the time of arrival and never repeat."""
-    return f"{nanoseconds:016x}-{os.getpid():x}-{next(_numbers):x}{SUFFIX}"
-
-
-def entries(root: Path) -> Iterator[SpoolEntry]:
-    """Every committed instance of every facility, oldest first within each."""
-    for folder in sorted(root.glob("*/new")):
-        with contextlib.suppress(FileNotFoundError):
-            for name in sorted(os.listdir(folder)):
-                if name.endswith(SUFFIX):
-                    yield SpoolEntry(folder.parent.name, folder / name)
-
-
 @dataclass(frozen=True)
 class Recovered:
     """What `recover` found in the folders of dead processes."""
@@ -260,6 +179,8 @@ def recover(root: Path) -> Recovered:
     A process that lives holds the lock of its folder, so nothing of it is touched; this may run at any time.
     """
     promoted = removed = 0
+    for path in root.glob(f"*/new/*{UNFINISHED}"):  # the archiver's own: see `slots.eject`
+        path.unlink(missing_ok=True)
     for own in root.glob("*/tmp/*"):
         if own.name.startswith("."):  # being made
             continue
@@ -267,8 +188,13 @@ def recover(root: Path) -> Recovered:
             if not abandoned:
                 continue
             for path in sorted(own.glob(f"*{SUFFIX}")):
-                if is_whole(path):
-                    path.rename(own.parent.parent / "new" / _entry_name(path.stat().st_mtime_ns))
+                meta = _whole(path)
+                if meta is not None:
+                    modified = path.stat().st_mtime_ns
+                    assert meta.record is not None
+                    os.truncate(path, meta.dataset_start + meta.record.length)  # a slot has held a longer one
+                    os.utime(path, ns=(modified, modified))
+                    path.rename(own.parent.parent / "new" / entry_name(modified))
                     promoted += 1
                 else:
                     path.unlink()
@@ -293,22 +219,29 @@ def _abandoned(own: Path) -> Iterator[bool]:
 
 def is_whole(path: Path) -> bool:
     """Whether the file has a commit record and its data set is the one that the record describes."""
+    meta = _whole(path)
+    if meta is None or meta.record is None:
+        return False
+    return path.stat().st_size == meta.dataset_start + meta.record.length
+
+
+def _whole(path: Path) -> filemeta.FileMeta | None:
+    """What a file says of itself that begins with a whole instance; None if it does not."""
     with path.open("rb") as file:
         try:
             meta = filemeta.read(file.fileno())
         except StorageError:
-            return False
-        if meta.record is None:
-            return False
-        file.seek(meta.dataset_start)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return digest == meta.record.sha256 and file.tell() - meta.dataset_start == meta.record.length
+            return None
+        if meta.record is None or digest(file.fileno(), meta.dataset_start, meta.record.length) != meta.record.sha256:
+            return None
+        return meta
 
 
-def sync_folder(folder: Path) -> None:
-    """fsync a folder, so that the names in it survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def digest(descriptor: int, start: int, length: int) -> str:
+    """SHA-256 (hex) of at most `length` bytes from `start` on of an open file."""
+    hashed = hashlib.sha256()
+    end = start + length
+    while start < end and (piece := os.pread(descriptor, min(1 << 20, end - start), start)):
+        hashed.update(piece)
+        start += len(piece)
+    return hashed.hexdigest()

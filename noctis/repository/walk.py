@@ -45,15 +45,35 @@ class TooMuch(Exception):
 
 
 class Source:
-    """The bytes of a data set: from `start` in an open file, or `data` itself. Positions count from its beginning."""
+    """The bytes of a data set. Positions count from its beginning.
+
+    Parameters
+    ----------
+    descriptor, start
+        An open file, and where the data set begins in it.
+    data
+        The data set itself, or as much of its beginning as is in memory already.
+    size
+        Bytes of the data set; None: all of `data` or, without it, up to the end of the file.
+    cut
+        There would be more than `size`.
+    """
 
     def __init__(
-        self, descriptor: int, start: int, data: bytes | bytearray | None = None, *, cut: bool = False
+        self,
+        descriptor: int,
+        start: int,
+        data: bytes | bytearray | None = None,
+        *,
+        size: int | None = None,
+        cut: bool = False,
     ) -> None:
         self.descriptor = descriptor
         self.start = start
-        self.size = len(data) if data is not None else os.fstat(descriptor).st_size - start
-        self.cut = cut  # there would be more than `size`
+        if size is None:
+            size = len(data) if data is not None else os.fstat(descriptor).st_size - start
+        self.size = size
+        self.cut = cut
         self.data: bytes | bytearray = b"" if data is None else data  # the window
         self.base = 0  # its position
         self._piece = _FIRST_PIECE

@@ -9,7 +9,7 @@ from noctis.archiver.completion import complete_quiet_studies
 from noctis.archiver.filing import Filer
 from noctis.config import Settings
 from noctis.db import models
-from noctis.repository.spool import entries
+from noctis.repository.slots import everything_waiting
 from tests.books import rows
 from tests.spooling import Intake
 
@@ -17,7 +17,7 @@ QUIET = 60.0  # seconds
 
 
 def file_all(filer: Filer, settings: Settings) -> None:
-    filer.file((entry, None) for entry in entries(settings.paths.spool))
+    filer.file((entry, None) for entry in everything_waiting(settings.paths.spool))
 
 
 def received(engine: Engine, study: str, seconds_ago: float) -> None:
@@ -60,7 +60,7 @@ def test_what_waits_in_the_spool_holds_up_its_facility_alone(
 ) -> None:
     """1.1 was quiet from 120 s to 60 s ago: an entry that came after that proves it was, one before does not."""
     came = int((datetime.now(UTC).timestamp() - waiting_since) * 1e9)
-    entry = intake.instance(study="1.1").entry
+    entry = intake.own_file(intake.instance(study="1.1").entry)
     entry.path.rename(entry.path.with_name(f"{came:016x}-1-1.dcm"))
     complete_quiet_studies(engine, QUIET, settings.paths.spool)
     assert status(engine) == {"1.1": "complete" if complete else "receiving", "1.2": "receiving", "1.3": "complete"}

@@ -243,7 +243,7 @@ def test_a_release(replace: bool, intake: Intake, registry: Registry, engine: En
         else:
             from noctis.repository.quarantine import Note, Reason
 
-            entry = intake.instance(sop_instance="1.2.3.1").entry
+            entry = intake.own_file(intake.instance(sop_instance="1.2.3.1").entry)
             Quarantine(settings.paths.quarantine).keep(entry.path, "central", Note(Reason.UID_MISMATCH), cap=10)
         settle(engine, settings)
         names[:] = Quarantine(settings.paths.quarantine).names("central")

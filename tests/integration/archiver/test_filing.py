@@ -18,7 +18,8 @@ from noctis.db import models
 from noctis.facilities.registry import Registry
 from noctis.repository import index as index_module
 from noctis.repository.filemeta import read as read_meta
-from noctis.repository.spool import Spool, entries
+from noctis.repository.slots import everything_waiting
+from noctis.repository.spool import Spool
 from tests.books import assert_true, books, rows
 from tests.samples import make_instance
 from tests.spooling import ORIGIN, Intake, encode
@@ -28,7 +29,7 @@ STUDY, OTHER = "1.2.826.1", "1.2.826.2"
 
 def file_all(filer: Filer, settings: Settings) -> Counter[Result]:
     """File the whole spool as one batch."""
-    batch = filer.file((entry, None) for entry in entries(settings.paths.spool))
+    batch = filer.file((entry, None) for entry in everything_waiting(settings.paths.spool))
     return Counter(batch.results.values())
 
 
@@ -347,7 +348,8 @@ def test_a_full_disk_ends_the_batch_and_nothing_is_lost(
     for number in range(3):
         intake.instance(sop_instance=f"1.2.3.{number}")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        for call in ("link", "pwrite"):
+            patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
         with pytest.raises(OSError, match="No space"):
             file_all(filer, settings)
     assert rows(engine, models.Instance) == []

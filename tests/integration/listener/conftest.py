@@ -13,6 +13,7 @@ from noctis.facilities.snapshot import Device, Facility, Snapshot, write_if_chan
 from noctis.listener import process
 from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Scoreboard
+from noctis.repository import filemeta, slots
 from tests.support import wait_for
 
 CENTRAL = Facility(1, "central", "Central", "CENTRAL", 0, devices=(Device("CT1"),))
@@ -34,6 +35,16 @@ class ThreadStop:
         os.close(self._write)
 
 
+def is_idle(path: Path) -> bool:
+    """Created ahead and not written yet, or a slot that was cleared."""
+    if not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        meta = filemeta.read(file.fileno())
+        file.seek(meta.dataset_start - filemeta.PRIVATE_BYTES)
+        return not file.read(filemeta.PRIVATE_BYTES).strip()
+
+
 class RunningListener:
     """One facility's listener and where it stores."""
 
@@ -53,11 +64,15 @@ class RunningListener:
         write_if_changed(self.home.snapshot, lambda: Snapshot(facilities))
 
     def spooled(self) -> list[Path]:
+        """Every committed instance, oldest first; those in slots get files of their own, as the archiver does it."""
+        for folder in self.home.spool.glob("*"):
+            for entry in slots.waiting(self.home.spool, folder.name):
+                assert slots.eject(self.home.spool, entry) is not None
         return sorted(self.home.spool.glob("*/new/*.dcm"))
 
     def unfinished(self) -> list[Path]:
-        """Files that are being written; those created ahead are empty."""
-        return sorted(path for path in self.home.spool.glob("*/tmp/*/*.dcm") if path.stat().st_size)
+        """Files that are being written; those created ahead are empty, and slots that were cleared hold nothing."""
+        return sorted(path for path in self.home.spool.glob("*/tmp/*/*.dcm") if not is_idle(path))
 
     def quarantined(self) -> list[Path]:
         return sorted(self.home.quarantine.glob("*/*.dcm"))

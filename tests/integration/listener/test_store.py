@@ -184,6 +184,7 @@ def test_c_store_on_the_verification_context_is_refused(listener: RunningListene
 
 def test_a_hint_tells_the_archiver(listener: RunningListener) -> None:
     from noctis.repository.hints import HintReceiver
+    from noctis.repository.slots import everything_waiting
 
     receiver = HintReceiver(listener.home.hint_socket)
     dataset = image()
@@ -193,7 +194,7 @@ def test_a_hint_tells_the_archiver(listener: RunningListener) -> None:
     receiver.close()
     assert hint is not None
     assert hint.header is not None
-    assert hint.name == listener.spooled()[0].name
+    assert [hint.name] == [entry.name for entry in everything_waiting(listener.home.spool)]
     assert hint.header.patient_name == "Doe^Jane"
 
 

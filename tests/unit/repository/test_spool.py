@@ -93,7 +93,7 @@ def test_a_reserve_reached_on_the_way_ends_it(spool: Spool, tmp_path: Path, monk
     assert unfinished(tmp_path) == []
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync", "rename", "pwrite"])
+@pytest.mark.parametrize("call", ["pwritev", "fdatasync", "rename", "pwrite"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
 def test_a_write_error_leaves_nothing_half_written(
     call: str, number: int, spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
