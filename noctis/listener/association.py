@@ -1,16 +1,15 @@
 """One association, from accept to its end: one thread, blocking reads, nothing polled.
 
-A pynetdicom `Association` whose negotiation runs on pynetdicom's own PDUs and state machine, while P-DATA is taken
-apart here: each PDV goes to its operation as it comes, so memory is bounded by the PDU and not by the image. A peer
-that breaks the protocol is answered by one A-ABORT and the connection ends. `drain` lets the instance in flight
-finish and be acknowledged, then ends the association.
+A pynetdicom `Association` whose negotiation and release run on pynetdicom's own PDUs and state machine, while P-DATA is
+taken apart by `transfer`. A peer that breaks the protocol is answered by one A-ABORT and the connection ends. `drain`
+lets the message in flight finish and be answered, then ends the association.
 """
 
+import os
 import queue
-import secrets
 import socket
 import threading
-import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +18,18 @@ from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 
+from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, Reject, strip_title
 from noctis.facilities.snapshot import Facility
-from noctis.listener import commands, negotiation
-from noctis.listener.commands import RESPONSE, Command, Field, Status
-from noctis.listener.messages import MessageReader
-from noctis.listener.operations import Operation, Refused, Request
+from noctis.listener import events, negotiation
+from noctis.listener.commands import Field
+from noctis.listener.delegation import Aborted, Drained, is_bound
+from noctis.listener.operations import Service
 from noctis.listener.pdu import (
     SEND_SECONDS,
     AbortReason,
     ConnectionEnded,
     PduReader,
-    PduType,
     ProtocolError,
     TimedOut,
     abort_pdu,
@@ -39,6 +38,7 @@ from noctis.listener.pdu import (
     set_timeout,
 )
 from noctis.listener.tally import Outcome, Tally
+from noctis.listener.transfer import Transfer
 from noctis.observability.scoreboard import Counter
 from noctis.repository.filemeta import Origin
 
@@ -47,33 +47,60 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# What pynetdicom answers where nobody is bound to an event that wants an answer.
-DEFAULT_HANDLERS = {event: (evt.get_default_handler(event), None) for event in evt._INTERVENTION_EVENTS}
-
-
-class Drained(Exception):
-    """The association is to end between two messages."""
-
 
 class StreamingAssociation(Association):  # type: ignore[misc]
-    """An acceptor. `run_reactor` is the whole life of its thread."""
+    """An acceptor. `run_reactor` is the whole life of its thread.
+
+    Handlers of pynetdicom's events find here what they do in pynetdicom; besides, `facility`, `origin` and `settings`.
+    """
 
     def __init__(self, listener: "Listener") -> None:
-        super().__init__(listener.ae, "acceptor")
         self._listener = listener
-        self.association_id = secrets.token_hex(6)
+        super().__init__(listener.ae, "acceptor")
+        self.association_id = os.urandom(6).hex()
         self.daemon = True
-        self._log: Any = log
+        self.watched = listener.watched  # somebody is bound to an event of the data transfer
+        self.log: Any = log
+        self.origin = Origin()
+        self.tally = Tally(listener.scoreboard)
+        self._is_paused = True  # what pynetdicom's requests wait for: no other thread reads
         self._turn = threading.Lock()  # held while what follows changes
         self._busy = False  # inside a DIMSE message
         self._draining = False
+        self._abort_wanted = False  # by another thread
         self._facility: Facility | None = None
-        self._origin = Origin()
-        self._tally = Tally(listener.scoreboard)
+
+    @property
+    def facility(self) -> Facility:
+        """Whose association it is, once it is accepted."""
+        assert self._facility is not None
+        return self._facility
+
+    @property
+    def settings(self) -> Settings:
+        return self._listener.settings
+
+    # -- handlers: the listener's own table, until somebody binds to this association alone
 
     def _bind_defaults(self) -> None:
-        """pynetdicom binds its default handlers one by one; ours are made once, and shared until somebody binds."""
-        self._handlers = dict(DEFAULT_HANDLERS)
+        self._handlers = self._listener._handlers
+
+    def bind(self, event: evt.EventType, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
+        with self.lock:
+            self._handlers = events.with_handler(self._handlers, event, handler, args)
+        self.watched = events.are_watched(self._handlers)
+
+    def unbind(self, event: evt.EventType, handler: Callable[..., Any]) -> None:
+        with self.lock:
+            self._handlers = events.without_handler(self._handlers, event, handler)
+        self.watched = events.are_watched(self._handlers)
+
+    def own_services(self) -> dict[int, Service]:
+        """Command Field → our own service; C-ECHO goes to pynetdicom's where a handler is bound to it."""
+        own = self._listener.services
+        if is_bound(self, evt.EVT_C_ECHO, negotiation.VERIFICATION):
+            own = {field: service for field, service in own.items() if field != Field.C_ECHO_RQ}
+        return own
 
     # -- the thread
 
@@ -90,60 +117,105 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             outcome = self._serve(sock)
         except OSError as error:
             outcome = Outcome.DISCONNECTED
-            self._log.info("connection.broken", reason=error.strerror or str(error))
-        except Exception as error:  # noqa: BLE001 - one association's fault must not end the listener
+            self.log.info("connection.broken", reason=error.strerror or str(error))
+        except Exception as error:
             listener.scoreboard.error(f"association: {error!r}")
-            self._log.exception("association.fault")
+            self.log.exception("association.fault")
         finally:
             self._end(sock, outcome)
 
     def _serve(self, sock: socket.socket) -> Outcome:
         reader = PduReader(sock, self._listener.max_pdu, self._listener.limits)
         try:
-            self._pump()
+            self.pump()
             if not self._establish(reader):
                 linger(sock)
                 return Outcome.FAILED
-            return self._receive(sock, reader)
+            return Transfer(self, sock, reader).run()
         except ProtocolError as error:
-            self._log.warning("association.protocol_error", reason=str(error))
-            self._listener.scoreboard.error(f"{self._origin.address}: {error}")
+            self.log.warning("association.protocol_error", reason=str(error))
+            self._listener.scoreboard.error(f"{self.origin.address}: {error}")
             self._abort(sock, error.reason)
             return Outcome.FAILED
         except TimedOut as error:
-            self._log.info("association.timed_out", reason=str(error))
+            self.log.info("association.timed_out", reason=str(error))
             self._abort(sock, AbortReason.NOT_SPECIFIED)
             return Outcome.TIMED_OUT
         except ConnectionEnded as error:
-            self._log.info("connection.closed", reason=str(error))
+            self.log.info("connection.closed", reason=str(error))
             return Outcome.DISCONNECTED
         except Drained as drained:
-            self._log.info("association.drained", reason=str(drained))
+            self.log.info("association.drained", reason=str(drained))
             self._abort(sock, None)
             return Outcome.DRAINED
+        except Aborted:
+            linger(sock)
+            return Outcome.ABORTED
 
     def _end(self, sock: socket.socket, outcome: Outcome) -> None:
         try:
-            self.is_aborted = outcome in (Outcome.ABORTED, Outcome.FAILED, Outcome.DRAINED)
-            self.is_released = outcome is Outcome.RELEASED
             facility = self._facility
+            self.is_released = outcome is Outcome.RELEASED
+            if facility is not None and not self.is_released:
+                self.is_aborted = True
             if facility is not None:
                 scoreboard = self._listener.scoreboard
                 scoreboard.add(Counter.LIVE, -1)
                 if outcome is not Outcome.RELEASED:
                     scoreboard.add(Counter.ABORTED)
-                self._log.info("association.ended", outcome=str(outcome), **self._tally.counts())
-                self._listener.journal.append("association", **self._tally.record(facility.slug, self._origin, outcome))
-            evt.trigger(self, evt.EVT_RELEASED if self.is_released else evt.EVT_ABORTED, {})
-            sock.close()
-            self.dul.socket.socket = None
+                self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
+                self._listener.journal.append("association", **self.tally.record(facility.slug, self.origin, outcome))
+            self._close(sock)
         finally:
             self._kill, self.is_established = True, False
             self._listener.ended(self)
 
+    def _close(self, sock: socket.socket) -> None:
+        """Close the connection, and say so to whom it concerns in pynetdicom's order."""
+        event = evt.EVT_RELEASED if self.is_released else evt.EVT_ABORTED if self.is_aborted else None
+        machine = self.dul.state_machine
+        said = machine.current_state == "Sta13"  # what ended it was ours: the peer closes afterwards
+        if said and event is not None:
+            evt.trigger(self, event, {})
+        sock.close()
+        self.dul.socket.socket = None
+        if self.watched and machine.current_state != "Sta1":
+            machine.do_action("Evt17")
+            self.dul.receive_pdu()
+        if not said and event is not None:
+            evt.trigger(self, event, {})
+
+    # -- ways out
+
     def kill(self) -> None:
         """pynetdicom's own way out; there is no second thread to wait for."""
         self._kill, self.is_established = True, False
+
+    def _abort_blocking(self, block: bool = True) -> None:
+        """What `abort` is: a handler, or another thread, ends the association."""
+        if self.is_aborted or self.is_released or self._kill:
+            return
+        if threading.current_thread() is not self:
+            self._abort_wanted = True
+            self.hang_up()
+            return
+        self.log.info("association.aborted", by="handler")
+        self.acse.send_abort(0x00)
+        self.pump()
+
+    def release(self) -> None:
+        """Not for acceptors here: only the requestor knows when it has no more to send."""
+        raise RuntimeError("an acceptor's association is released by its requestor; abort() ends it")
+
+    def check_ending(self) -> None:
+        """The connection's reading side has ended: raise why, if it was we who ended it."""
+        if self._draining:
+            raise Drained("the listener stops")
+        if self._abort_wanted:
+            if not self._facility:
+                raise ConnectionEnded("aborted before there was an association")
+            self._abort_blocking()
+            raise Aborted("by the listener")
 
     def drain(self) -> None:
         """End after the message in flight, or at once when there is none. Called from another thread."""
@@ -163,28 +235,37 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     # -- negotiation, on pynetdicom's state machine (PS3.8 §9.2)
 
-    def _pump(self) -> None:
+    def pump(self) -> None:
         """Run the state machine until it has nothing left to do."""
-        while True:
+        dul = self.dul
+        while not dul._kill_thread:
             try:
-                event = self.dul.event_queue.get_nowait()
+                event = dul.event_queue.get_nowait()
             except queue.Empty:
-                if not self.dul._process_recv_primitive():
+                if not dul._process_recv_primitive():
                     return
                 continue
-            self.dul.state_machine.do_action(event)
+            dul.state_machine.do_action(event)
+
+    def feed(self, raw: bytes | bytearray) -> None:
+        """Give the state machine a PDU that has come."""
+        pdu, event = self.dul._decode_pdu(raw)
+        self.dul._recv_pdu.put(pdu)
+        self.dul.event_queue.put(event)
+        self.pump()
 
     def _establish(self, reader: PduReader) -> bool:
         """Take the A-ASSOCIATE-RQ and answer it; False if it was rejected."""
         listener = self._listener
-        _, content = reader.next(first=True)
+        try:
+            _, content = reader.next(first=True)
+        except ConnectionEnded:
+            self.check_ending()
+            raise
         raw = bytearray(reader.raw_head(content) + content)
         negotiation.tolerate(raw)
         try:
-            pdu, event = self.dul._decode_pdu(raw)
-            self.dul._recv_pdu.put(pdu)
-            self.dul.event_queue.put(event)
-            self._pump()
+            self.feed(raw)
             primitive = self.dul.receive_pdu()
             if not isinstance(primitive, A_ASSOCIATE):
                 return False  # refused by the state machine, which has answered
@@ -193,16 +274,19 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             raise ProtocolError(f"an A-ASSOCIATE-RQ that cannot be read: {error}") from error
         called, calling = _printable(primitive.called_ae_title), _printable(primitive.calling_ae_title)
         self.requestor.ae_title = primitive.calling_ae_title
-        self._origin = Origin(
+        self.origin = Origin(
             calling=calling,
             called=called,
-            address=self._origin.address,
+            address=self.origin.address,
             port=listener.port,
             association=self.association_id,
         )
-        self._log = self._log.bind(called=called, calling=calling)
+        self.log = self.log.bind(called=called, calling=calling)
         evt.trigger(self, evt.EVT_REQUESTED, {})
-        found = listener.recognise(called, calling, self._origin.address)
+        if self.is_aborted or self.is_rejected:  # by a handler
+            self.pump()
+            return False
+        found = listener.recognise(called, calling, self.origin.address)
         if isinstance(found, Facility) and not listener.admit(self):
             found = Refusal(
                 f"the listener serves {listener.max_associations} associations, its limit",
@@ -216,13 +300,13 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         return True
 
     def _reject(self, refusal: Refusal) -> None:
-        listener, origin = self._listener, self._origin
+        listener, origin = self._listener, self.origin
         self.acse.send_reject(*refusal.reject.value)
-        self._pump()
+        self.pump()
         self.is_rejected = True
         evt.trigger(self, evt.EVT_REJECTED, {})
         listener.scoreboard.add(Counter.REFUSED)
-        self._log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
+        self.log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
         listener.journal.append(
             "refusal",
             at=datetime.now(UTC).isoformat(),
@@ -235,117 +319,47 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         )
 
     def _accept(self, request: A_ASSOCIATE, facility: Facility) -> None:
-        answers = negotiation.negotiate(request.presentation_context_definition_list)
+        offer, roles = self._listener.offer, self.requestor.role_selection
+        answers = negotiation.negotiate(request.presentation_context_definition_list, offer, roles)
         self._accepted_cx = {each.context_id: each for each in answers if each.result == negotiation.ACCEPTED}
         self._rejected_cx = [each for each in answers if each.result != negotiation.ACCEPTED]
-        for item in negotiation.answer_roles(self.requestor.role_selection):
+        for item in negotiation.answer_roles(roles, offer):
             self.acceptor.add_negotiation_item(item)
         self._facility = facility
         self._listener.scoreboard.add(Counter.ASSOCIATIONS)
         self._listener.scoreboard.add(Counter.LIVE)
-        self._log = self._log.bind(facility=facility.slug)
-        self._log.info("association.accepted", contexts=len(self._accepted_cx), refused=len(self._rejected_cx))
+        self.log = self.log.bind(facility=facility.slug)
+        self.log.info("association.accepted", contexts=len(self._accepted_cx), refused=len(self._rejected_cx))
         self.acse.send_accept()
-        self._pump()
+        self.pump()
         self.is_established = True
         evt.trigger(self, evt.EVT_ACCEPTED, {})
         evt.trigger(self, evt.EVT_ESTABLISHED, {})
+        if self.is_aborted:  # by a handler
+            raise Aborted("by a handler")
 
-    # -- data transfer
+    # -- release, and what the data transfer asks
 
-    def _receive(self, sock: socket.socket, reader: PduReader) -> Outcome:
-        messages = MessageReader(frozenset(self._accepted_cx))
-        operation: Operation | None = None
-        command: Command | None = None
-        try:
-            while True:
-                kind, content = self._next(reader)
-                if kind is PduType.DATA_TF:
-                    for pdv in messages.read(content):
-                        if pdv.is_command:
-                            if pdv.is_last:
-                                command = messages.command()
-                                self._start_message()
-                                operation = self._begin(command, pdv.context_id)
-                                messages.expect_data(pdv.context_id, command.has_data_set)
-                                if not command.has_data_set:
-                                    self._answer(sock, pdv.context_id, command, operation)
-                                    operation = command = None
-                            continue
-                        assert operation is not None
-                        assert command is not None
-                        operation.write(pdv.fragment)
-                        if pdv.is_last:
-                            self._answer(sock, pdv.context_id, command, operation)
-                            operation = command = None
-                elif kind is PduType.RELEASE_RQ:
-                    return self._release(reader, content)
-                elif kind is PduType.ABORT:
-                    self._log.info("association.aborted", by="peer")
-                    return Outcome.ABORTED
-                else:
-                    raise ProtocolError(f"{kind.name} inside an association", AbortReason.UNEXPECTED_PDU)
-        finally:
-            if operation is not None:
-                operation.abandon()
-                self._log.warning("instance.incomplete", reason="the association ended inside a message")
-
-    def _next(self, reader: PduReader) -> tuple[PduType, memoryview]:
-        try:
-            return reader.next()
-        except ConnectionEnded:
-            if self._draining:
-                raise Drained("the listener stops") from None
-            raise
-
-    def _release(self, reader: PduReader, content: memoryview) -> Outcome:
-        pdu, event = self.dul._decode_pdu(bytearray(reader.raw_head(content) + content))
-        self.dul._recv_pdu.put(pdu)
-        self.dul.event_queue.put(event)
-        self._pump()
+    def answer_release(self, raw: bytes) -> None:
+        """The peer has asked for the release, by the PDU given: grant it."""
+        self.feed(raw)
         self.acse.is_release_requested()
         self.acse.send_release(is_response=True)
-        self._pump()
-        return Outcome.RELEASED
+        self.pump()
 
-    def _start_message(self) -> None:
+    def start_message(self) -> None:
         """A message has come whole as far as its command: from here on it is in flight."""
         with self._turn:
             if self._draining:
                 raise Drained("the listener stops")
             self._busy = True
-        assert self._facility is not None
-        current = self._listener.snapshot().by_slug.get(self._facility.slug)
+        current = self._listener.snapshot().by_slug.get(self.facility.slug)
         if current is None or not current.enabled:
-            raise Drained(f"the facility '{self._facility.name}' is no longer served")
+            raise Drained(f"the facility '{self.facility.name}' is no longer served")
         self._facility = current  # its policies may have changed
 
-    def _begin(self, command: Command, context_id: int) -> Operation:
-        context = self._accepted_cx[context_id]
-        service = self._listener.services.get(command.field)
-        if command.message_id is None and command.field != Field.C_CANCEL_RQ:
-            return Refused(Status.MISSING_ATTRIBUTE, "no Message ID in the command")
-        if service is None:
-            return Refused(Status.UNRECOGNISED_OPERATION, "this service is not offered here")
-        assert self._facility is not None
-        return service.begin(
-            Request(
-                facility=self._facility,
-                origin=self._origin,
-                command=command,
-                abstract_syntax=str(context.abstract_syntax),
-                transfer_syntax=str(context.transfer_syntax[0]),
-            )
-        )
-
-    def _answer(self, sock: socket.socket, context_id: int, command: Command, operation: Operation) -> None:
-        begun = time.monotonic()
-        answer = operation.finish()
-        if not command.field & RESPONSE and command.field != Field.C_CANCEL_RQ:
-            send(sock, commands.response_pdu(context_id, command, answer.status, answer.comment))
-        if answer.after is not None:
-            answer.after()
-        self._tally.count(self._log, command, answer, time.monotonic() - begun)
+    def end_message(self) -> None:
+        """It has been answered."""
         with self._turn:
             self._busy = False
             if self._draining:
@@ -354,16 +368,19 @@ class StreamingAssociation(Association):  # type: ignore[misc]
     def _abort(self, sock: socket.socket, reason: AbortReason | None) -> None:
         """One A-ABORT, then the end: never a second one."""
         try:
-            send(sock, abort_pdu(reason))
+            pdu = abort_pdu(reason)
+            send(sock, pdu)
+            if self.watched:
+                events.aborted(self, pdu)
             linger(sock)
-        except OSError:
+        except (OSError, TimedOut):
             pass  # the peer has gone already
 
     def opened_by(self, address: str, peer_port: int) -> None:
         """The peer's address, before the thread starts."""
-        self._origin = Origin(address=address, port=self._listener.port, association=self.association_id)
-        self._log = log.bind(association=self.association_id, peer=f"{address}:{peer_port}", port=self._listener.port)
-        self._log.info("connection.opened")
+        self.origin = Origin(address=address, port=self._listener.port, association=self.association_id)
+        self.log = log.bind(association=self.association_id, peer=f"{address}:{peer_port}", port=self._listener.port)
+        self.log.info("connection.opened")
 
 
 def _printable(title: str) -> str:

@@ -6,14 +6,16 @@ that was standardised after this release must not be lost. SOP classes that are 
 changed and nothing is copied deeply.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import Verification, uid_to_service_class
 
-from noctis.listener import services
 from noctis.listener.pdu import HEAD, ProtocolError
 
 ACCEPTED = 0x00
@@ -25,10 +27,25 @@ EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 
 
+VERIFICATION = str(Verification)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What is accepted beyond Verification and storage."""
+
+    abstract_syntaxes: frozenset[str] = frozenset()
+    sends_instances: bool = False  # on contexts whose requestor wants to be SCP: C-GET
+
+
+NOTHING_ADDED = Offer()
+Roles = Mapping[str, SCP_SCU_RoleSelectionNegotiation]
+
+
 @lru_cache(maxsize=4096)
 def is_served(abstract_syntax: str) -> bool:
-    """Whether a context of this abstract syntax is accepted."""
-    if abstract_syntax == Verification or abstract_syntax in services.EXTRA_ABSTRACT_SYNTAXES:
+    """Whether a context of this abstract syntax is accepted, whatever is added."""
+    if abstract_syntax == VERIFICATION:
         return True
     service = uid_to_service_class(abstract_syntax)
     return service is StorageServiceClass or service is ServiceClass  # the latter: unknown, so perhaps storage
@@ -50,37 +67,40 @@ def choose_transfer_syntax(proposed: list[str]) -> str:
     return min(proposed, key=rank)
 
 
-def negotiate(proposed: list[PresentationContext]) -> list[PresentationContext]:
+def negotiate(
+    proposed: list[PresentationContext], offer: Offer = NOTHING_ADDED, roles: Roles = MappingProxyType({})
+) -> list[PresentationContext]:
     """One answer for each proposed context, in order."""
-    return [_answer(context) for context in proposed]
+    return [_answer(context, offer, roles) for context in proposed]
 
 
-def _answer(context: PresentationContext) -> PresentationContext:
+def _answer(context: PresentationContext, offer: Offer, roles: Roles) -> PresentationContext:
     answer = PresentationContext()
     answer.context_id = context.context_id
-    answer.abstract_syntax = context.abstract_syntax
+    abstract_syntax = answer.abstract_syntax = context.abstract_syntax
     if not context.transfer_syntax:
         answer.result = TRANSFER_SYNTAXES_NOT_SUPPORTED
         answer.transfer_syntax = [IMPLICIT_LITTLE]  # not significant when refused, but the item must be there
-    elif context.abstract_syntax is None or not is_served(context.abstract_syntax):
+    elif abstract_syntax is None or not (abstract_syntax in offer.abstract_syntaxes or is_served(abstract_syntax)):
         answer.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
         answer.transfer_syntax = [context.transfer_syntax[0]]
     else:
         answer.result = ACCEPTED
         answer.transfer_syntax = [choose_transfer_syntax(context.transfer_syntax)]
-        answer._as_scp, answer._as_scu = True, False
+        role = roles.get(abstract_syntax)
+        answer._as_scp, answer._as_scu = True, role is not None and offer.sends_instances and bool(role.scp_role)
     return answer
 
 
-def answer_roles(proposed: dict[str, SCP_SCU_RoleSelectionNegotiation]) -> list[SCP_SCU_RoleSelectionNegotiation]:
-    """We are SCP only: the requestor may be SCU, whatever else it asked for (PS3.7 §D.3.3.4)."""
+def answer_roles(proposed: Roles, offer: Offer = NOTHING_ADDED) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """The requestor may be SCU; SCP too only where we send instances (PS3.7 §D.3.3.4)."""
     answers = []
     for uid, item in proposed.items():
         answer = SCP_SCU_RoleSelectionNegotiation()
         answer.sop_class_uid = uid
         answer.scu_role = bool(item.scu_role)
-        answer.scp_role = False
-        if answer.scu_role:
+        answer.scp_role = offer.sends_instances and bool(item.scp_role)
+        if answer.scu_role or answer.scp_role:
             answers.append(answer)
     return answers
 

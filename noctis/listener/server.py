@@ -6,6 +6,7 @@ and to start one thread per connection; keeps the list of live associations.
 
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -15,9 +16,11 @@ from pynetdicom.transport import AddressInformation, AssociationServer, Associat
 from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, recognise
 from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
-from noctis.listener.association import DEFAULT_HANDLERS, StreamingAssociation
+from noctis.listener import events, services
+from noctis.listener.association import StreamingAssociation
+from noctis.listener.negotiation import Offer
 from noctis.listener.pdu import TimeLimits
-from noctis.listener.services import make_services
+from noctis.listener.services import AddedService, dispatches, make_services
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository import filemeta
 from noctis.repository.journal import Journal
@@ -53,9 +56,10 @@ class Listener(AssociationServer):  # type: ignore[misc]
         scoreboard: Scoreboard,
         name: str,
         snapshots: SnapshotReader | None = None,
+        added: Sequence[AddedService] | None = None,
     ) -> None:
         self._inherited = sock
-        self._settings = settings
+        self.settings = settings
         self.scoreboard = scoreboard
         self.port: int = sock.getsockname()[1]
         self.max_associations = settings.listeners.max_associations
@@ -67,6 +71,12 @@ class Listener(AssociationServer):  # type: ignore[misc]
         )
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
+        added = services.ADDED_SERVICES if added is None else added
+        self.offer = Offer(
+            frozenset().union(*(each.abstract_syntaxes for each in added)),
+            any(each.sends_instances for each in added),
+        )
+        self.watched = False  # somebody is bound to an event of the data transfer
         self._snapshots = snapshots or SnapshotReader(settings.paths.snapshot)
         self._associations: set[StreamingAssociation] = set()
         self._admitted: set[StreamingAssociation] = set()
@@ -74,9 +84,34 @@ class Listener(AssociationServer):  # type: ignore[misc]
         ae = _make_ae(title, self.max_pdu)
         super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
 
+        for event, dispatch in dispatches(added).items():
+            self.bind(event, dispatch)
+
+    # -- handlers of pynetdicom's events (docs/architecture.md says which fire)
+
     def _bind_defaults(self) -> None:
-        """See `StreamingAssociation._bind_defaults`; building them anew costs each forked listener 2 MB."""
-        self._handlers = dict(DEFAULT_HANDLERS)
+        """pynetdicom binds its default handlers one by one, which costs each forked listener 2 MB."""
+        self._handlers = events.DEFAULT_HANDLERS
+
+    def bind(self, event: evt.EventType, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
+        """Have `handler` called with each `event` of associations to come, and of those that are open.
+
+        Raises
+        ------
+        ValueError
+            The event is EVT_C_STORE.
+        """
+        self._handlers = events.with_handler(self._handlers, event, handler, args)
+        self.watched = events.are_watched(self._handlers)
+        for association in self.active_associations:
+            association.bind(event, handler, args)
+
+    def unbind(self, event: evt.EventType, handler: Callable[..., Any]) -> None:
+        """The contrary of `bind`."""
+        self._handlers = events.without_handler(self._handlers, event, handler)
+        self.watched = events.are_watched(self._handlers)
+        for association in self.active_associations:
+            association.unbind(event, handler)
 
     # -- the inherited socket
 
@@ -111,7 +146,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         return self._snapshots.current()
 
     def recognise(self, called: str, calling: str, address: str) -> Facility | Refusal:
-        server = self._settings.server
+        server = self.settings.server
         return recognise(self.snapshot(), server.ae_title, self.port, called, calling, address, server.port)
 
     def admit(self, association: StreamingAssociation) -> bool:
@@ -178,10 +213,6 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
         acceptor.implementation_class_uid = listener.ae.implementation_class_uid
         acceptor.implementation_version_name = listener.ae.implementation_version_name
         association.requestor.address_info = _address_information(self.client_address)
-        association._handlers = {
-            event: handlers if event.is_intervention else list(handlers)
-            for event, handlers in listener._handlers.items()
-        }
         return association
 
 

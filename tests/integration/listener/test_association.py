@@ -14,7 +14,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     MaximumLengthNotification,
 )
-from pynetdicom.presentation import build_context
+from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
 from noctis.facilities.snapshot import Facility
@@ -34,7 +34,9 @@ ECHO = (
 )
 
 
-def associate_rq(called: str = "CENTRAL", calling: str = "SCU") -> bytes:
+def associate_rq(
+    called: str = "CENTRAL", calling: str = "SCU", contexts: list[PresentationContext] | None = None
+) -> bytes:
     request = A_ASSOCIATE()
     request.application_context_name = "1.2.840.10008.3.1.1.1"
     request.calling_ae_title, request.called_ae_title = calling, called
@@ -42,9 +44,10 @@ def associate_rq(called: str = "CENTRAL", calling: str = "SCU") -> bytes:
     maximum.maximum_length_received = 16382
     implementation.implementation_class_uid = "1.2.3"
     request.user_information = [maximum, implementation]
-    contexts = [build_context(Verification), build_context(CTImageStorage)]
-    for number, context in zip((1, 3), contexts, strict=True):
-        context.context_id = number
+    if contexts is None:
+        contexts = [build_context(Verification), build_context(CTImageStorage)]
+        for number, context in zip((1, 3), contexts, strict=True):
+            context.context_id = number
     request.presentation_context_definition_list = contexts
     encoded: bytes = A_ASSOCIATE_RQ(request).encode()
     return encoded
