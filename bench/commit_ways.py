@@ -174,13 +174,16 @@ class FilesAhead(_Files):
     def _take(self) -> Path:
         with self._lock:
             if not self._ready:
-                created = [self._create() for _ in range(self._next_batch)]
-                for _, _, descriptor in created:
-                    os.close(descriptor)
-                self._sync_tmp()
-                self._ready = [path for _, path, _ in created]
-                self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
+                self._create_batch()
             return self._ready.pop()
+
+    def _create_batch(self) -> None:
+        created = [self._create() for _ in range(self._next_batch)]
+        for _, _, descriptor in created:
+            os.close(descriptor)
+        self._sync_tmp()
+        self._ready = [path for _, path, _ in created]
+        self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
 
     def _sync_tmp(self) -> None:
         os.fsync(self._tmp_descriptor)
@@ -194,8 +197,11 @@ class FilesAhead(_Files):
         os.fdatasync(descriptor)
         os.close(descriptor)
         target = self._new / path.name
-        os.rename(path, target)
+        self._publish(path, target)
         return self._hint(name, target, head)
+
+    def _publish(self, path: Path, target: Path) -> None:
+        os.rename(path, target)
 
     @staticmethod
     def recover(root: Path) -> list[Instance]:
@@ -204,6 +210,30 @@ class FilesAhead(_Files):
     def close(self) -> None:
         super().close()
         os.close(self._tmp_descriptor)
+
+
+class LinkedAhead(FilesAhead):
+    """As `FilesAhead`, for disks on which a rename may be found half done (ext4 without a journal).
+
+    There, the old name may be gone and the new one not yet on the disk. So the file gets its second name by a hard
+    link, and the first names go together when the next files are created, after one sync of `new`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._linked: list[Path] = []
+
+    def _publish(self, path: Path, target: Path) -> None:
+        os.link(path, target)
+        self._linked.append(path)
+
+    def _create_batch(self) -> None:
+        linked, self._linked = self._linked, []
+        if linked:
+            self._sync_new()
+        for path in linked:
+            os.unlink(path)
+        super()._create_batch()
 
 
 class WrittenAhead(FilesAhead):

@@ -37,7 +37,7 @@ from rich.table import Table
 from bench.commit_filing import Copy, CutAndLink, Link, Make
 from bench.commit_inplace import RecycledSlots, Segment
 from bench.commit_record import HEAD, Way
-from bench.commit_ways import FilesAhead, GroupCommit, GroupSyncfs, RenameThenSync, TwoSyncs, WrittenAhead
+from bench.commit_ways import FilesAhead, GroupCommit, GroupSyncfs, LinkedAhead, RenameThenSync, TwoSyncs, WrittenAhead
 
 SIZES = {"6.6 kB": 6_600, "131 kB": 131_000, "525 kB": 525_000}  # bytes of data
 THREADS = (1, 4, 16)
@@ -74,6 +74,7 @@ CONTENDERS = [
     Contender("group-syncfs", lambda root, *_: GroupSyncfs(root), Link),
     Contender("rename-then-sync (not by POSIX)", lambda root, *_: RenameThenSync(root), Link),
     Contender("files-ahead", lambda root, *_: FilesAhead(root), Link),
+    Contender("linked-ahead", lambda root, *_: LinkedAhead(root), Link),
     Contender("written-ahead", _written_ahead, CutAndLink, ahead_each=True),
     Contender("slots, copies fsync", _slots, partial(Copy, how="fsync")),
     Contender("slots, copies syncfs", _slots, partial(Copy, how="syncfs"), alone=False),

@@ -28,9 +28,9 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 SECTOR = 512  # bytes: the least that a disk writes as a whole
-MOST_TOGETHER = 1000  # combinations of several files' contents that are tried in full
+MOST_TOGETHER = 400  # combinations of several files' contents that are tried in full
 ENOUGH_LOSSES = 5  # after so many a search is over
-MOST_SUBSETS = 5  # changes of names of which every subset is tried
+MOST_SUBSETS = 4  # changes of names of which every subset is tried
 
 
 @dataclass
@@ -105,11 +105,14 @@ class Disk:
     Parameters
     ----------
     names_with_file
-        What Linux's ext4 does and POSIX does not promise: fsync of a file makes its names durable too.
+        What ext4 with a journal does and POSIX does not promise: fsync of a file makes its names durable too.
+    renames_in_halves
+        What a file system without a journal may do: after a cut, either half of a rename may be there alone.
     """
 
-    def __init__(self, *, names_with_file: bool = False) -> None:
+    def __init__(self, *, names_with_file: bool = False, renames_in_halves: bool = False) -> None:
         self.names_with_file = names_with_file
+        self.renames_in_halves = renames_in_halves
         self.files: dict[int, File] = {}
         self.names: dict[Path, int] = {}  # in memory
         self.durable_names: dict[Path, int] = {}
@@ -124,6 +127,13 @@ class Disk:
     def change(self, *paths: tuple[Path, int | None]) -> None:
         self.pending.append(Change(paths))
         self.pending[-1].apply(self.names)
+
+    def rename(self, source: Path, target: Path, number: int) -> None:
+        if self.renames_in_halves:
+            self.change((target, number))
+            self.change((source, None))
+        else:
+            self.change((source, None), (target, number))
 
     def write(self, number: int, data: bytes, at: int) -> None:
         file = self.files[number]
@@ -280,7 +290,7 @@ class Recorder:
         with self._lock:
             os.rename(source, target)
             if (number := self.disk.names.get(Path(source))) is not None:
-                self.disk.change((Path(source), None), (Path(target), number))
+                self.disk.rename(Path(source), Path(target), number)
                 self._done(f"rename to {target}")
 
     def link(self, source: Path | str, target: Path) -> None:

@@ -20,6 +20,7 @@ from bench.commit_ways import (
     FilesAhead,
     GroupCommit,
     GroupSyncfs,
+    LinkedAhead,
     RenameThenSync,
     Together,
     TwoSyncs,
@@ -102,6 +103,7 @@ FILES: dict[str, tuple[Callable[[Path], Way], Callable[[Path], Filing]]] = {
     "group": (GroupCommit, Link),
     "group-syncfs": (GroupSyncfs, Link),
     "files-ahead": (FilesAhead, Link),
+    "linked-ahead": (LinkedAhead, Link),
     "written-ahead": (written_ahead, CutAndLink),
 }
 
@@ -138,6 +140,8 @@ def test_a_way_with_files_loses_nothing_and_gives_back_nothing_torn(bench: Bench
         ("group-syncfs", "syncfs"),
         ("files-ahead", "fdatasync file"),
         ("files-ahead", "fsync folder tmp"),
+        ("linked-ahead", "fdatasync file"),
+        ("linked-ahead", "fsync folder new"),
         ("written-ahead", "fdatasync file"),
         ("written-ahead", "fsync folder tmp"),
         ("two-syncs", "fsync folder archive"),
@@ -156,6 +160,21 @@ def test_a_file_written_ahead_must_be_cut_durably_before_the_spool_forgets_it(
     monkeypatch.setattr(CutAndLink, "_sync_cut", lambda *_: None)
     run_files(bench, "written-ahead")
     assert any(loss.torn for loss in bench.search.losses)
+
+
+@pytest.fixture
+def halves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """As a file system without a journal may do it: the old name gone, the new one not there."""
+    with _bench(tmp_path / "disk", monkeypatch, Disk(renames_in_halves=True)) as bench:
+        yield bench
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_where_a_rename_may_be_half_done_a_file_must_not_depend_on_one(halves: Bench, name: str) -> None:
+    """A way is safe there when it syncs what it renamed, or renames nothing that was acknowledged."""
+    run_files(halves, name)
+    assert bool(halves.search.losses) is (name in {"files-ahead", "written-ahead"})
+    assert not any(loss.torn for loss in halves.search.losses)
 
 
 # Rename first, then one sync

@@ -8,9 +8,9 @@ import pytest
 from bench import commit_filing
 from bench.commit_filing import Copy
 from bench.commit_inplace import BLOCK, RecycledSlots, Segment
-from tests.unit.bench.test_commits import INSTANCES, Bench, bench
+from tests.unit.bench.test_commits import INSTANCES, Bench, bench, halves
 
-__all__ = ["bench"]
+__all__ = ["bench", "halves"]
 
 HOWS = ("fsync", "syncfs", "direct")
 
@@ -51,6 +51,12 @@ def test_nothing_is_lost_or_torn_while_places_are_used_again(
     assert len(bench.search.acknowledged) == 7
     assert bench.search.states > 500
     assert bench.search.most_found > 1  # a clearing was lost: found in its place and in the archive
+
+
+@pytest.mark.parametrize("make", [slots, segment])
+def test_nor_where_a_rename_may_be_half_done(halves: Bench, make: Callable[[Path], RecycledSlots | Segment]) -> None:
+    run(halves, make)
+    assert halves.search.losses[:3] == []
 
 
 @pytest.mark.parametrize("left_out", ["fdatasync file", "fsync file", "fsync folder archive"])
