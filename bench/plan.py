@@ -95,5 +95,5 @@ def _instances(name: str, sender: Sender, kind: Kind, associations: int, form: F
     else:
         count = _FAST[kind.name]
     if form is Form.QUICK:
-        count //= 4
+        count //= 3
     return max(1, count // associations) * associations
