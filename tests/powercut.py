@@ -28,7 +28,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 SECTOR = 512  # bytes: the least that a disk writes as a whole
-MOST_TOGETHER = 400  # combinations of several files' contents that are tried in full
+MOST_TOGETHER = 200  # combinations of several files' contents that are tried in full
 ENOUGH_LOSSES = 5  # after so many a search is over
 MOST_SUBSETS = 4  # changes of names of which every subset is tried
 
