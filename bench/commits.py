@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -213,7 +214,10 @@ def file_system(path: Path) -> str:
 def best(rows: list[Row]) -> Row:
     """Of several runs of the same, the one that was disturbed least."""
     values = asdict(min(rows, key=lambda row: row.wall_us))
-    return Row(**{name: round(value, 1) if isinstance(value, float) else value for name, value in values.items()})
+    rounded: dict[str, Any] = {
+        name: round(some, 1) if isinstance(some, float) else some for name, some in values.items()
+    }
+    return Row(**rounded)
 
 
 def table(rows: list[Row], title: str) -> Table:
