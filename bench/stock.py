@@ -19,7 +19,7 @@ def main() -> None:
     for context in AllStoragePresentationContexts:
         ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
     ae.add_supported_context(Verification)
-    ae.maximum_associations = 100
+    ae.maximum_associations = 250  # of its defaults only this is changed: 10 would refuse what is measured
 
     def store(event: evt.Event) -> int:
         (folder / f"{event.request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())

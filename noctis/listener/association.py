@@ -10,20 +10,18 @@ import queue
 import socket
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.pdu_primitives import A_ASSOCIATE
 
 from noctis.config import Settings
-from noctis.facilities.recognition import Refusal, Reject, strip_title
 from noctis.facilities.snapshot import Facility
 from noctis.listener import events, negotiation
 from noctis.listener.commands import Field
 from noctis.listener.delegation import Aborted, Drained, is_bound
+from noctis.listener.establishment import establish
 from noctis.listener.operations import Service
 from noctis.listener.pdu import (
     SEND_SECONDS,
@@ -55,7 +53,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
     """
 
     def __init__(self, listener: "Listener") -> None:
-        self._listener = listener
+        self.listener = listener
         super().__init__(listener.ae, "acceptor")
         self.association_id = os.urandom(6).hex()
         self.daemon = True
@@ -68,22 +66,22 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self._busy = False  # inside a DIMSE message
         self._draining = False
         self._abort_wanted = False  # by another thread
-        self._facility: Facility | None = None
+        self.accepted_facility: Facility | None = None  # None: not yet, or refused
 
     @property
     def facility(self) -> Facility:
         """Whose association it is, once it is accepted."""
-        assert self._facility is not None
-        return self._facility
+        assert self.accepted_facility is not None
+        return self.accepted_facility
 
     @property
     def settings(self) -> Settings:
-        return self._listener.settings
+        return self.listener.settings
 
     # -- handlers: the listener's own table, until somebody binds to this association alone
 
     def _bind_defaults(self) -> None:
-        self._handlers = self._listener._handlers
+        self._handlers = self.listener._handlers
 
     def bind(self, event: evt.EventType, handler: Callable[..., Any], args: list[Any] | None = None) -> None:
         with self.lock:
@@ -97,7 +95,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     def own_services(self) -> dict[int, Service]:
         """Command Field → our own service; C-ECHO goes to pynetdicom's where a handler is bound to it."""
-        own = self._listener.services
+        own = self.listener.services
         if is_bound(self, evt.EVT_C_ECHO, negotiation.VERIFICATION):
             own = {field: service for field, service in own.items() if field != Field.C_ECHO_RQ}
         return own
@@ -107,7 +105,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
     def run_reactor(self) -> None:
         """Serve the connection to its end; never raises."""
         sock: socket.socket = self.dul.socket.socket
-        listener = self._listener
+        listener = self.listener
         self._dul_ready.set()
         self._started_dul = True
         outcome = Outcome.FAILED
@@ -125,16 +123,16 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self._end(sock, outcome)
 
     def _serve(self, sock: socket.socket) -> Outcome:
-        reader = PduReader(sock, self._listener.max_pdu, self._listener.limits)
+        reader = PduReader(sock, self.listener.max_pdu, self.listener.limits)
         try:
             self.pump()
-            if not self._establish(reader):
+            if not establish(self, reader):
                 linger(sock)
                 return Outcome.FAILED
             return Transfer(self, sock, reader).run()
         except ProtocolError as error:
             self.log.warning("association.protocol_error", reason=str(error))
-            self._listener.scoreboard.error(f"{self.origin.address}: {error}")
+            self.listener.scoreboard.error(f"{self.origin.address}: {error}")
             self._abort(sock, error.reason)
             return Outcome.FAILED
         except TimedOut as error:
@@ -154,21 +152,21 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     def _end(self, sock: socket.socket, outcome: Outcome) -> None:
         try:
-            facility = self._facility
+            facility = self.accepted_facility
             self.is_released = outcome is Outcome.RELEASED
             if facility is not None and not self.is_released:
                 self.is_aborted = True
             if facility is not None:
-                scoreboard = self._listener.scoreboard
+                scoreboard = self.listener.scoreboard
                 scoreboard.add(Counter.LIVE, -1)
                 if outcome is not Outcome.RELEASED:
                     scoreboard.add(Counter.ABORTED)
                 self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
-                self._listener.journal.append("association", **self.tally.record(facility.slug, self.origin, outcome))
+                self.listener.journal.append("association", **self.tally.record(facility.slug, self.origin, outcome))
             self._close(sock)
         finally:
             self._kill, self.is_established = True, False
-            self._listener.ended(self)
+            self.listener.ended(self)
 
     def _close(self, sock: socket.socket) -> None:
         """Close the connection, and say so to whom it concerns in pynetdicom's order."""
@@ -212,7 +210,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         if self._draining:
             raise Drained("the listener stops")
         if self._abort_wanted:
-            if not self._facility:
+            if not self.accepted_facility:
                 raise ConnectionEnded("aborted before there was an association")
             self._abort_blocking()
             raise Aborted("by the listener")
@@ -233,7 +231,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             except OSError:
                 pass  # the peer was faster
 
-    # -- negotiation, on pynetdicom's state machine (PS3.8 §9.2)
+    # -- pynetdicom's state machine (PS3.8 §9.2)
 
     def pump(self) -> None:
         """Run the state machine until it has nothing left to do."""
@@ -254,90 +252,6 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self.dul.event_queue.put(event)
         self.pump()
 
-    def _establish(self, reader: PduReader) -> bool:
-        """Take the A-ASSOCIATE-RQ and answer it; False if it was rejected."""
-        listener = self._listener
-        try:
-            _, content = reader.next(first=True)
-        except ConnectionEnded:
-            self.check_ending()
-            raise
-        raw = bytearray(reader.raw_head(content) + content)
-        negotiation.tolerate(raw)
-        try:
-            self.feed(raw)
-            primitive = self.dul.receive_pdu()
-            if not isinstance(primitive, A_ASSOCIATE):
-                return False  # refused by the state machine, which has answered
-            self.requestor.primitive = primitive
-        except Exception as error:
-            raise ProtocolError(f"an A-ASSOCIATE-RQ that cannot be read: {error}") from error
-        called, calling = _printable(primitive.called_ae_title), _printable(primitive.calling_ae_title)
-        self.requestor.ae_title = primitive.calling_ae_title
-        self.origin = Origin(
-            calling=calling,
-            called=called,
-            address=self.origin.address,
-            port=listener.port,
-            association=self.association_id,
-        )
-        self.log = self.log.bind(called=called, calling=calling)
-        evt.trigger(self, evt.EVT_REQUESTED, {})
-        if self.is_aborted or self.is_rejected:  # by a handler
-            self.pump()
-            return False
-        found = listener.recognise(called, calling, self.origin.address)
-        if isinstance(found, Facility) and not listener.admit(self):
-            found = Refusal(
-                f"the listener serves {listener.max_associations} associations, its limit",
-                "raise listeners.max_associations, or let the sender retry",
-                Reject.LOCAL_LIMIT_EXCEEDED,
-            )
-        if isinstance(found, Refusal):
-            self._reject(found)
-            return False
-        self._accept(primitive, found)
-        return True
-
-    def _reject(self, refusal: Refusal) -> None:
-        listener, origin = self._listener, self.origin
-        self.acse.send_reject(*refusal.reject.value)
-        self.pump()
-        self.is_rejected = True
-        evt.trigger(self, evt.EVT_REJECTED, {})
-        listener.scoreboard.add(Counter.REFUSED)
-        self.log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
-        listener.journal.append(
-            "refusal",
-            at=datetime.now(UTC).isoformat(),
-            port=origin.port,
-            called=origin.called,
-            calling=origin.calling,
-            address=origin.address,
-            reason=refusal.reason,
-            fix=refusal.fix,
-        )
-
-    def _accept(self, request: A_ASSOCIATE, facility: Facility) -> None:
-        offer, roles = self._listener.offer, self.requestor.role_selection
-        answers = negotiation.negotiate(request.presentation_context_definition_list, offer, roles)
-        self._accepted_cx = {each.context_id: each for each in answers if each.result == negotiation.ACCEPTED}
-        self._rejected_cx = [each for each in answers if each.result != negotiation.ACCEPTED]
-        for item in negotiation.answer_roles(roles, offer):
-            self.acceptor.add_negotiation_item(item)
-        self._facility = facility
-        self._listener.scoreboard.add(Counter.ASSOCIATIONS)
-        self._listener.scoreboard.add(Counter.LIVE)
-        self.log = self.log.bind(facility=facility.slug)
-        self.log.info("association.accepted", contexts=len(self._accepted_cx), refused=len(self._rejected_cx))
-        self.acse.send_accept()
-        self.pump()
-        self.is_established = True
-        evt.trigger(self, evt.EVT_ACCEPTED, {})
-        evt.trigger(self, evt.EVT_ESTABLISHED, {})
-        if self.is_aborted:  # by a handler
-            raise Aborted("by a handler")
-
     # -- release, and what the data transfer asks
 
     def answer_release(self, raw: bytes) -> None:
@@ -353,10 +267,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             if self._draining:
                 raise Drained("the listener stops")
             self._busy = True
-        current = self._listener.snapshot().by_slug.get(self.facility.slug)
+        current = self.listener.snapshot().by_slug.get(self.facility.slug)
         if current is None or not current.enabled:
             raise Drained(f"the facility '{self.facility.name}' is no longer served")
-        self._facility = current  # its policies may have changed
+        self.accepted_facility = current  # its policies may have changed
 
     def end_message(self) -> None:
         """It has been answered."""
@@ -371,17 +285,13 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             pdu = abort_pdu(reason)
             send(sock, pdu)
             if self.watched:
-                events.aborted(self, pdu)
+                events.aborted(self, pdu, reason)
             linger(sock)
         except (OSError, TimedOut):
             pass  # the peer has gone already
 
     def opened_by(self, address: str, peer_port: int) -> None:
         """The peer's address, before the thread starts."""
-        self.origin = Origin(address=address, port=self._listener.port, association=self.association_id)
-        self.log = log.bind(association=self.association_id, peer=f"{address}:{peer_port}", port=self._listener.port)
+        self.origin = Origin(address=address, port=self.listener.port, association=self.association_id)
+        self.log = log.bind(association=self.association_id, peer=f"{address}:{peer_port}", port=self.listener.port)
         self.log.info("connection.opened")
-
-
-def _printable(title: str) -> str:
-    return strip_title(title) or "(empty)"

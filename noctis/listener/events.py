@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pynetdicom import evt
 from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.pdu import A_ABORT_RQ, P_DATA_TF
-from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.pdu_primitives import A_ABORT, A_P_ABORT, P_DATA
 
 from noctis.listener.pdu import HEAD
 
@@ -29,6 +29,7 @@ WIRE_EVENTS = frozenset(
         evt.EVT_PDU_RECV,
         evt.EVT_PDU_SENT,
         evt.EVT_ACSE_RECV,
+        evt.EVT_ACSE_SENT,
     }
 )
 
@@ -117,12 +118,21 @@ def answered(association: "StreamingAssociation", pdu: bytes) -> None:
     _transition(association, "Evt9", "DT-1", "Sta6")
 
 
-def aborted(association: "StreamingAssociation", pdu: bytes) -> None:
-    """We have sent an A-ABORT, for the peer has broken the protocol or a time limit."""
+def aborted(association: "StreamingAssociation", pdu: bytes, reason: int | None) -> None:
+    """We have sent an A-ABORT: for the peer has broken the protocol or a time limit, or (None) since we stop."""
     _sent(association, pdu, A_ABORT_RQ)
-    _transition(
-        association, "Evt19", "AA-1" if association.dul.state_machine.current_state == "Sta2" else "AA-8", "Sta13"
-    )
+    if reason is None:
+        primitive = A_ABORT()
+        primitive.abort_source = 0
+        evt.trigger(association, evt.EVT_ACSE_SENT, {"primitive": primitive})
+        _transition(association, "Evt15", "AA-1", "Sta13")
+    elif association.dul.state_machine.current_state == "Sta2":
+        _transition(association, "Evt19", "AA-1", "Sta13")
+    else:
+        indication = A_P_ABORT()
+        indication.provider_reason = reason
+        evt.trigger(association, evt.EVT_ACSE_RECV, {"primitive": indication})
+        _transition(association, "Evt19", "AA-8", "Sta13")
 
 
 def _sent(association: "StreamingAssociation", pdu: bytes, kind: Any) -> None:

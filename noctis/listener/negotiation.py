@@ -77,16 +77,16 @@ def negotiate(
 def _answer(context: PresentationContext, offer: Offer, roles: Roles) -> PresentationContext:
     answer = PresentationContext()
     answer.context_id = context.context_id
-    abstract_syntax = answer.abstract_syntax = context.abstract_syntax
+    abstract_syntax = answer._abstract_syntax = context.abstract_syntax  # checked when it was read
     if not context.transfer_syntax:
         answer.result = TRANSFER_SYNTAXES_NOT_SUPPORTED
         answer.transfer_syntax = [IMPLICIT_LITTLE]  # not significant when refused, but the item must be there
     elif abstract_syntax is None or not (abstract_syntax in offer.abstract_syntaxes or is_served(abstract_syntax)):
         answer.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
-        answer.transfer_syntax = [context.transfer_syntax[0]]
+        answer._transfer_syntax = [context.transfer_syntax[0]]
     else:
         answer.result = ACCEPTED
-        answer.transfer_syntax = [choose_transfer_syntax(context.transfer_syntax)]
+        answer._transfer_syntax = [choose_transfer_syntax(context.transfer_syntax)]
         role = roles.get(abstract_syntax)
         answer._as_scp, answer._as_scu = True, role is not None and offer.sends_instances and bool(role.scp_role)
     return answer

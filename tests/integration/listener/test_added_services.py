@@ -45,6 +45,7 @@ class Toy:
         self.cancelled = threading.Event()
         self.instances: list[Dataset] = []
         self.endless = False
+        self.silent = False
 
     def find(self, event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         self.asked.append(f"{event.assoc.facility.slug}:{event.identifier.get('PatientName', '')}")
@@ -52,6 +53,11 @@ class Toy:
             while not event.is_cancelled:
                 yield 0xFF00, event.identifier
             self.cancelled.set()
+            yield 0xFE00, None
+            return
+        if self.silent:
+            while not event.is_cancelled:
+                pass
             yield 0xFE00, None
             return
         for name in ("Doe^Jane", "Doe^John"):
@@ -345,3 +351,11 @@ def test_draining_lets_an_answer_finish(toy: Toy, start: Callable[..., RunningLi
         made.send_c_cancel(7, query_model=ModalityWorklistInformationFind)
         assert [status.Status for status, _ in answers][-1] == 0xFE00
         drainer.join()
+
+
+def test_a_cancel_reaches_a_handler_that_has_found_nothing_yet(toy: Toy, listener: RunningListener) -> None:
+    toy.silent = True
+    with association(listener, ModalityWorklistInformationFind) as made:
+        answers = made.send_c_find(query(), ModalityWorklistInformationFind, msg_id=7)
+        made.send_c_cancel(7, query_model=ModalityWorklistInformationFind)
+        assert [status.Status for status, _ in answers] == [0xFE00]

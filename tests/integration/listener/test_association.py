@@ -338,3 +338,17 @@ def test_receiving_imports_no_sqlalchemy() -> None:
     code = "import sys, noctis.listener.process; print('sqlalchemy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_request_is_answered_without_copying_contexts(
+    listener: RunningListener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a copy")
+
+    for module in ("copy", "pynetdicom.ae", "pynetdicom.presentation", "pynetdicom.transport"):
+        for name in ("copy", "deepcopy"):
+            monkeypatch.setattr(f"{module}.{name}", refuse, raising=False)
+    with Peer(listener) as peer:
+        assert peer.associate()[0] == 2
+        assert peer.echo()[0] == 4

@@ -8,7 +8,7 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from noctis.listener import events
+from noctis.listener import events, process
 from tests.integration.listener.conftest import RunningListener
 from tests.integration.listener.test_association import ECHO, Peer, associate_rq, p_data
 from tests.integration.listener.test_differential import command
@@ -37,8 +37,8 @@ class Witness:
         if kind in (evt.EVT_PDU_RECV, evt.EVT_PDU_SENT):
             return type(event.pdu).__name__
         if kind in (evt.EVT_DATA_RECV, evt.EVT_DATA_SENT):
-            # of what we say ourselves, the A-ASSOCIATE-AC's titles, UID and name of the implementation differ
-            return f"{event.data[0]}" if event.data[0] == 2 else event.data.hex()
+            # what differs: how an A-ASSOCIATE-AC names the implementation, and why there is an A-ABORT
+            return f"{event.data[0]}" if event.data[0] in (2, 7) else event.data.hex()
         if kind in (evt.EVT_DIMSE_RECV, evt.EVT_DIMSE_SENT):
             self.messages.append(event.message)
             return f"{type(event.message).__name__} {event.message.context_id} {event.message.command_set}"
@@ -100,6 +100,12 @@ def connect(peer: Peer) -> None:
     """And say nothing."""
 
 
+def break_the_protocol(peer: Peer) -> None:
+    peer.associate()
+    peer.sock.sendall(b"\x09\0\0\0\0\4\0\0\0\0")
+    assert peer.read()[0] == 7
+
+
 def store(peer: Peer) -> None:
     peer.associate()
     dataset = image()
@@ -111,7 +117,7 @@ def store(peer: Peer) -> None:
     assert peer.read()[0] == 6
 
 
-@pytest.mark.parametrize("traffic", [echo_and_release, store, abort, close, be_rejected, connect])
+@pytest.mark.parametrize("traffic", [echo_and_release, store, abort, close, be_rejected, connect, break_the_protocol])
 def test_the_same_events_as_stock_pynetdicom(
     stock: tuple[Witness, Any], ours: tuple[Witness, RunningListener], traffic: Callable[[Peer], None]
 ) -> None:
@@ -243,3 +249,14 @@ def test_another_thread_may_abort(listener: RunningListener, associated: bool) -
         association.abort()
         assert not associated or peer.read()[0] == 7
         assert peer.read()[0] == 0
+
+
+def test_an_association_that_is_drained_says_so(ours: tuple[Witness, RunningListener]) -> None:
+    witness, listener = ours
+    with Peer(listener) as peer:
+        peer.associate()
+        process.drain(listener.listener, 5.0)
+        assert peer.read()[0] == 7
+    wait_for(lambda: "EVT_ABORTED" in witness.names(), what="the end")
+    assert ("EVT_ACSE_SENT", "A_ABORT") in witness.seen
+    assert ("EVT_FSM_TRANSITION", "Sta6 Evt15 AA-1 Sta13") in witness.seen

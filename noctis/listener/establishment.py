@@ -1,0 +1,137 @@
+"""The establishment of an association: its request taken, recognised, and answered (PS3.8 §9.2, DESIGN.md).
+
+Runs on pynetdicom's state machine. Where nobody is bound to an event of it, the request's contexts and the acceptance
+go past pynetdicom's item objects (`associate`), which would cost more than everything else of a short association.
+"""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pynetdicom import evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+
+from noctis.facilities.recognition import Refusal, Reject, strip_title
+from noctis.facilities.snapshot import Facility
+from noctis.listener import associate, negotiation
+from noctis.listener.delegation import Aborted
+from noctis.listener.pdu import ConnectionEnded, PduReader, ProtocolError, send
+from noctis.observability.scoreboard import Counter
+from noctis.repository.filemeta import Origin
+
+if TYPE_CHECKING:
+    from noctis.listener.association import StreamingAssociation
+
+
+def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
+    """Take the A-ASSOCIATE-RQ and answer it; False if it was rejected."""
+    listener = association.listener
+    try:
+        _, content = reader.next(first=True)
+    except ConnectionEnded:
+        association.check_ending()
+        raise
+    raw = bytearray(reader.raw_head(content) + content)
+    negotiation.tolerate(raw)
+    try:
+        _feed_request(association, raw)
+        primitive = association.dul.receive_pdu()
+        if not isinstance(primitive, A_ASSOCIATE):
+            return False  # refused by the state machine, which has answered
+        association.requestor.primitive = primitive
+    except Exception as error:
+        raise ProtocolError(f"an A-ASSOCIATE-RQ that cannot be read: {error}") from error
+    called, calling = _printable(primitive.called_ae_title), _printable(primitive.calling_ae_title)
+    association.requestor.ae_title = primitive.calling_ae_title
+    association.origin = Origin(
+        calling=calling,
+        called=called,
+        address=association.origin.address,
+        port=listener.port,
+        association=association.association_id,
+    )
+    association.log = association.log.bind(called=called, calling=calling)
+    evt.trigger(association, evt.EVT_REQUESTED, {})
+    if association.is_aborted or association.is_rejected:  # by a handler
+        association.pump()
+        return False
+    found = listener.recognise(called, calling, association.origin.address)
+    if isinstance(found, Facility) and not listener.admit(association):
+        found = Refusal(
+            f"the listener serves {listener.max_associations} associations, its limit",
+            "raise listeners.max_associations, or let the sender retry",
+            Reject.LOCAL_LIMIT_EXCEEDED,
+        )
+    if isinstance(found, Refusal):
+        _reject(association, found)
+        return False
+    _accept(association, primitive, found)
+    return True
+
+
+def _feed_request(association: "StreamingAssociation", raw: bytearray) -> None:
+    if association.watched:
+        association.feed(raw)
+        return
+    request = associate.Request()
+    request.decode(bytes(raw))
+    association.dul._recv_pdu.put(request)
+    association.dul.event_queue.put("Evt6")
+    association.pump()
+
+
+def _reject(association: "StreamingAssociation", refusal: Refusal) -> None:
+    listener, origin = association.listener, association.origin
+    association.acse.send_reject(*refusal.reject.value)
+    association.pump()
+    association.is_rejected = True
+    evt.trigger(association, evt.EVT_REJECTED, {})
+    listener.scoreboard.add(Counter.REFUSED)
+    association.log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
+    listener.journal.append(
+        "refusal",
+        at=datetime.now(UTC).isoformat(),
+        port=origin.port,
+        called=origin.called,
+        calling=origin.calling,
+        address=origin.address,
+        reason=refusal.reason,
+        fix=refusal.fix,
+    )
+
+
+def _accept(association: "StreamingAssociation", request: A_ASSOCIATE, facility: Facility) -> None:
+    offer, roles = association.listener.offer, association.requestor.role_selection
+    answers = negotiation.negotiate(request.presentation_context_definition_list, offer, roles)
+    association._accepted_cx = {each.context_id: each for each in answers if each.result == negotiation.ACCEPTED}
+    association._rejected_cx = [each for each in answers if each.result != negotiation.ACCEPTED]
+    for item in negotiation.answer_roles(roles, offer):
+        association.acceptor.add_negotiation_item(item)
+    association.accepted_facility = facility
+    association.listener.scoreboard.add(Counter.ASSOCIATIONS)
+    association.listener.scoreboard.add(Counter.LIVE)
+    association.log = association.log.bind(facility=facility.slug)
+    association.log.info(
+        "association.accepted", contexts=len(association._accepted_cx), refused=len(association._rejected_cx)
+    )
+    _send_acceptance(association, request)
+    association.is_established = True
+    evt.trigger(association, evt.EVT_ACCEPTED, {})
+    evt.trigger(association, evt.EVT_ESTABLISHED, {})
+    if association.is_aborted:  # by a handler
+        raise Aborted("by a handler")
+
+
+def _send_acceptance(association: "StreamingAssociation", request: A_ASSOCIATE) -> None:
+    if association.watched:
+        association.acse.send_accept()
+        association.pump()
+        return
+    answers = association.accepted_contexts + association._rejected_cx
+    accepted = associate.acceptance(request, answers, association.acceptor.user_information)
+    association.acceptor.primitive = accepted
+    send(association.dul.socket.socket, associate.acceptance_pdu(accepted))
+    association.dul.state_machine.transition("Sta6")  # AE-7 has been done
+
+
+def _printable(title: str) -> str:
+    return strip_title(title) or "(empty)"
