@@ -1,6 +1,8 @@
 """Noctis's archiver at work on a prepared spool, in this process: homes, spool entries, databases, and its rate."""
 
 import os
+import select
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -48,8 +50,9 @@ class UntilFiled:
     def received(self) -> bool:
         return self._scoreboard.get(Counter.INSTANCES) >= self._goal or time.monotonic() > self._deadline
 
-    def wait(self, seconds: float) -> None:
-        time.sleep(seconds)
+    def wait(self, seconds: float, *descriptors: int) -> None:
+        if seconds > 0:
+            select.select(descriptors, [], [], min(seconds, 0.1))
 
     def close(self) -> None:
         os.close(self.descriptor)
@@ -108,6 +111,14 @@ def hint_of(entry: SpoolEntry) -> Hint:
     return Hint(entry.slug, entry.name, meta.record.sha256, header)
 
 
+def feed(sender: HintSender, hints: list[Hint]) -> None:
+    """Send them as fast as the archiver takes them."""
+    deadline = time.monotonic() + FILE_SECONDS
+    for hint in hints:
+        while not sender.send(hint) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
 def measure(place: Place, count: int, uids: UidSource, *, hints: bool) -> float:
     """Instances filed per second, from a spool that is full when the archiver begins."""
     entries = put_into_spool(place, count, uids)
@@ -117,14 +128,14 @@ def measure(place: Place, count: int, uids: UidSource, *, hints: bool) -> float:
     with (
         closing(UntilFiled(scoreboard, count)) as stop,
         closing(Archiver(place.settings, scoreboard)) as archiver,
-        closing(HintSender(place.settings.paths.hint_socket)) as sender,
+        closing(HintSender(place.settings.paths.hints)) as sender,
     ):
-        for hint in told:
-            while not sender.send(hint):  # the kernel's queue is short; the archiver's thread empties it
-                time.sleep(0.001)
+        feeding = threading.Thread(target=feed, args=(sender, told))
         begun = time.monotonic()
+        feeding.start()
         archiver.serve(stop)
         seconds = time.monotonic() - begun
+        feeding.join()
     filed = scoreboard.get(Counter.INSTANCES)
     if filed != count or any(place.settings.paths.spool.glob("*/new/*.dcm")):
         raise RuntimeError(f"of {count} instances {filed} were filed: {scoreboard.read().last_error}")

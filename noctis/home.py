@@ -56,8 +56,8 @@ class Home:
         return self.run / "supervisor.sock"
 
     @property
-    def hint_socket(self) -> Path:
-        return self.run / "hints.sock"
+    def hints(self) -> Path:
+        return self.run / "hints"
 
     @property
     def pid_file(self) -> Path:

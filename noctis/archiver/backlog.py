@@ -5,21 +5,15 @@ scan. A spool of any length costs bounded memory: `SCAN_MAX` entries are held, a
 done. A scan that took long is repeated the later.
 """
 
-import contextlib
 import itertools
-import selectors
-import socket
-import threading
 import time
-from collections import deque
 from pathlib import Path
 
 from noctis.repository import slots
-from noctis.repository.hints import Hint, HintReceiver
+from noctis.repository.hints import Hint
 from noctis.repository.spool_entries import SpoolEntry, arrived_ns, entry_named, names_in_new
 
 SCAN_MAX = 50_000  # entries in memory
-HINTS_MAX = 20_000  # that wait to be looked at; one more is dropped, and found by the scan
 _SCAN_SHARE = 20  # a scan takes at most one part in so many of the time
 
 
@@ -143,50 +137,3 @@ class Backlog:
     def _release_held(self, now: float) -> None:
         self._held = {entry: until for entry, until in self._held.items() if until > now}
         self._held_slugs = {slug: until for slug, until in self._held_slugs.items() if until > now}
-
-
-class HintInbox:
-    """Takes hints off the socket as they come, in a thread of its own: the kernel queues only a few."""
-
-    def __init__(self, path: Path) -> None:
-        self._receiver = HintReceiver(path)
-        self._hints: deque[Hint] = deque(maxlen=HINTS_MAX)
-        self._bell_out, self._bell_in = socket.socketpair()
-        for end in (self._bell_out, self._bell_in):
-            end.setblocking(False)
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="hints", daemon=True)
-        self._thread.start()
-
-    def take(self) -> list[Hint]:
-        """All that have come, in order."""
-        with contextlib.suppress(BlockingIOError):
-            while self._bell_out.recv(4096):
-                pass
-        hints = []
-        with contextlib.suppress(IndexError):
-            while True:
-                hints.append(self._hints.popleft())
-        return hints
-
-    def wait(self, seconds: float, descriptor: int) -> None:
-        """Until a hint comes, `descriptor` becomes readable, or for so long."""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._bell_out, selectors.EVENT_READ)
-            selector.register(descriptor, selectors.EVENT_READ)
-            selector.select(seconds)
-
-    def close(self) -> None:
-        self._closing = True
-        self._thread.join(5)
-        self._receiver.close()
-        self._bell_out.close()
-        self._bell_in.close()
-
-    def _run(self) -> None:
-        while not self._closing:
-            hint = self._receiver.receive(0.25)
-            if hint is not None:
-                self._hints.append(hint)
-                with contextlib.suppress(BlockingIOError):
-                    self._bell_in.send(b"!")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from noctis.archiver import completion, ledger
-from noctis.archiver.backlog import Backlog, HintInbox
+from noctis.archiver.backlog import Backlog
 from noctis.archiver.filing import Batch, Filer, Result
 from noctis.config import Settings
 from noctis.db.engine import make_engine
@@ -23,7 +23,7 @@ from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.repository import quarantine_rows, spool
-from noctis.repository.hints import Hint
+from noctis.repository.hints import Hint, HintReceiver
 from noctis.repository.quarantine import Quarantine
 from noctis.repository.spool import SpoolEntry
 
@@ -67,11 +67,11 @@ class Stop:
     def _on_signal(self, _number: int, _frame: object) -> None:
         self.received = True
 
-    def wait(self, seconds: float) -> None:
-        """Until a signal, or for so long."""
+    def wait(self, seconds: float, *descriptors: int) -> None:
+        """Until a signal, or one of `descriptors` is readable, or for so long."""
         if not self.received and seconds > 0:
             with contextlib.suppress(InterruptedError):
-                select.select([self.descriptor], [], [], seconds)
+                select.select([self.descriptor, *descriptors], [], [], seconds)
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)
@@ -105,7 +105,7 @@ class Archiver:
         self._filer = Filer(self._engine, settings)
         self._quarantine = Quarantine(home.quarantine)
         self._backlog = Backlog(home.spool, settings.archiver.scan_seconds)
-        self._inbox = HintInbox(home.hint_socket)
+        self._hints = HintReceiver(home.hints)
         self._checked = False  # the schema is ours
         self._down = False
         self._backoff = BACKOFF_SECONDS[0]
@@ -117,7 +117,7 @@ class Archiver:
         self._forget = _Due(FORGET_SECONDS)
 
     def close(self) -> None:
-        self._inbox.close()
+        self._hints.close()
         self._engine.dispose()
 
     def serve(self, stop: Stop) -> None:
@@ -140,7 +140,7 @@ class Archiver:
                 self._backoff = min(2 * self._backoff, BACKOFF_SECONDS[1])
                 continue
             if not busy and not stop.received:
-                self._inbox.wait(self._idle_seconds(), stop.descriptor)
+                stop.wait(self._idle_seconds(), self._hints.fileno())
                 stop.wait(begun + GATHER_SECONDS - time.monotonic())
 
     def turn(self) -> bool:
@@ -168,7 +168,7 @@ class Archiver:
 
     def _look(self) -> None:
         """What hints told of since the last look and, when it is due, what a scan finds."""
-        for hint in self._inbox.take():
+        for hint in self._hints.take():
             self._backlog.add(hint)
         if self._recovery.now():
             found = spool.recover(self._home.spool)

@@ -36,7 +36,7 @@ class StoreService:
         self._home = settings.paths
         self._scoreboard = scoreboard
         self._journal = journal
-        self._hints = HintSender(self._home.hint_socket)
+        self._hints = HintSender(self._home.hints)
         self._quarantine = Quarantine(self._home.quarantine)
         self._spools: dict[str, Spool] = {}
         self._lock = threading.Lock()

@@ -1,19 +1,24 @@
-"""Hints: a listener tells the archiver of a new spool entry by a datagram, so that it need not wait for a scan.
+"""Hints: a listener tells the archiver of a new spool entry through a FIFO, so that it need not wait for a scan.
 
-A hint may be lost, late or twice: the spool is the truth. It carries the parsed header, so a header is parsed once.
+A hint may be lost, late or twice: the spool is the truth. It carries the parsed header, so a header is parsed once. Each
+is one line of JSON of at most `MAX_BYTES`, which several writers may write at once (POSIX, PIPE_BUF). A datagram socket
+would do the same but holds as few as ten (net.unix.max_dgram_qlen), and takes a system call for each to read.
 """
 
 import contextlib
+import fcntl
 import json
 import os
-import socket
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from noctis.home import short_path
 from noctis.repository.header import Header
 
-MAX_BYTES = 64 << 10  # of one datagram
+MAX_BYTES = 4096  # PIPE_BUF
+QUEUE_BYTES = 1 << 20  # in the kernel; what an ordinary user may have (fs.pipe-max-size)
+_PIECE = 64 << 10  # bytes
+_PIECES = 64  # of one `take`
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -22,61 +27,90 @@ class Hint:
     slug: str
     name: str  # of the spool entry
     sha256: str  # hex, of the data set
-    header: Header | None  # None: too large for a datagram
+    header: Header | None  # None: too large for a hint
 
 
 class HintSender:
-    """Sends without ever waiting; a full or missing socket costs a scan, never an image."""
+    """Sends without ever waiting; a full FIFO, or one that nobody reads, costs a scan, never an image."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        self._descriptor = -1
 
     def send(self, hint: Hint) -> bool:
-        """True if the datagram was handed over."""
+        """True if the hint was handed over."""
         header = None
         if hint.header is not None:
             header = {name: value for name, value in vars(hint.header).items() if value or value == 0}
-        message = _encode((hint.slug, hint.name, hint.sha256, header)).encode()
+        message = _line((hint.slug, hint.name, hint.sha256, header))
         if len(message) > MAX_BYTES:
-            message = _encode((hint.slug, hint.name, hint.sha256, None)).encode()
+            message = _line((hint.slug, hint.name, hint.sha256, None))
         try:
-            with short_path(self._path) as path:
-                self._socket.sendto(message, path)
-        except OSError:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.write(self._descriptor, message)
+        except BlockingIOError:
+            return False
+        except OSError:  # no archiver: the next one may have another FIFO
+            self.close()
             return False
         return True
 
     def close(self) -> None:
-        self._socket.close()
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _line(fields: tuple[object, ...]) -> bytes:
+    return _encode(fields).encode() + b"\n"
 
 
 class HintReceiver:
-    """The archiver's end. Binding replaces a socket file that a killed archiver left."""
+    """The archiver's end. A FIFO that a killed archiver left is used on; anything else in its place is replaced."""
 
     def __init__(self, path: Path) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        with short_path(path) as name:
-            self._socket.bind(name)
-        os.chmod(path, 0o600)
+        try:
+            if not stat.S_ISFIFO(os.lstat(path).st_mode):
+                path.unlink()
+                os.mkfifo(path, 0o600)
+        except FileNotFoundError:
+            os.mkfifo(path, 0o600)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # so that there is no end of file
+        self._rest = b""  # of a line that is not whole
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._descriptor, fcntl.F_SETPIPE_SZ, QUEUE_BYTES)
 
     def fileno(self) -> int:
-        return self._socket.fileno()
+        """Readable when there are hints."""
+        return self._descriptor
 
-    def receive(self, seconds: float) -> Hint | None:
-        """The next hint, or None when none came within `seconds` (0: do not wait) or it is malformed."""
-        self._socket.settimeout(seconds)
-        try:
-            slug, name, sha256, header = json.loads(self._socket.recv(MAX_BYTES))
-            if header is not None:
-                header["flags"] = tuple(header.get("flags", ()))
-                header = Header(**header)
-            return Hint(str(slug), str(name), str(sha256), header)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
+    def take(self) -> list[Hint]:
+        """Those that have come, in order; at most some 4 MiB of them. Does not wait. Malformed ones are left out."""
+        pieces = [self._rest]
+        for _ in range(_PIECES):
+            try:
+                piece = os.read(self._descriptor, _PIECE)
+            except BlockingIOError:
+                break
+            pieces.append(piece)
+        *lines, self._rest = b"".join(pieces).split(b"\n")
+        if len(self._rest) > MAX_BYTES:
+            self._rest = b""
+        return [hint for line in lines if (hint := _parse(line)) is not None]
 
     def close(self) -> None:
-        self._socket.close()
+        os.close(self._descriptor)
+        os.close(self._writer)
+
+
+def _parse(line: bytes) -> Hint | None:
+    try:
+        slug, name, sha256, header = json.loads(line)
+        if header is not None:
+            header["flags"] = tuple(header.get("flags", ()))
+            header = Header(**header)
+        return Hint(str(slug), str(name), str(sha256), header)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

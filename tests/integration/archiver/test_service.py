@@ -97,9 +97,9 @@ def test_a_hint_is_enough(
     )
     archiver = start(slow)
     wait_for(lambda: archiver.count(Counter.HEARTBEAT_NS), what="the archiver")
-    sender = HintSender(settings.paths.hint_socket)
+    sender = HintSender(settings.paths.hints)
     spooled = intake.instance(sop_instance="1.2.3.1")
-    wait_for(lambda: sender.send(spooled.hint), what="the hint socket")
+    wait_for(lambda: sender.send(spooled.hint), what="room for a hint")
     wait_until_filed(archiver, 1)
     sender.close()
     assert archiver.end() == 0

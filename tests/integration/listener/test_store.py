@@ -183,16 +183,17 @@ def test_c_store_on_the_verification_context_is_refused(listener: RunningListene
 
 
 def test_a_hint_tells_the_archiver(listener: RunningListener) -> None:
-    from noctis.repository.hints import HintReceiver
+    from noctis.repository.hints import Hint, HintReceiver
     from noctis.repository.slots import everything_waiting
 
-    receiver = HintReceiver(listener.home.hint_socket)
+    receiver = HintReceiver(listener.home.hints)
     dataset = image()
     with association(listener) as made:
         send(made, encoded(dataset), sop_instance=dataset.SOPInstanceUID)
-    hint = receiver.receive(5.0)
+    hints: list[Hint] = []
+    wait_for(lambda: hints.extend(receiver.take()) or hints, what="the hint")
     receiver.close()
-    assert hint is not None
+    (hint,) = hints
     assert hint.header is not None
     assert [hint.name] == [entry.name for entry in everything_waiting(listener.home.spool)]
     assert hint.header.patient_name == "Doe^Jane"

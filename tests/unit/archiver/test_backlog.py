@@ -1,16 +1,14 @@
 """The line of entries: each once, oldest first, bounded."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from noctis.archiver import backlog as backlog_module
-from noctis.archiver.backlog import Backlog, HintInbox, arrived_ns
+from noctis.archiver.backlog import Backlog
 from noctis.repository.header import Header
-from noctis.repository.hints import Hint, HintSender
-from noctis.repository.spool import SpoolEntry
-from tests.support import wait_for
+from noctis.repository.hints import Hint
+from noctis.repository.spool_entries import SpoolEntry, arrived_ns
 
 
 @pytest.fixture
@@ -137,21 +135,3 @@ def test_a_hint_is_never_a_path(root: Path, slug: str, name: str) -> None:
 def test_a_name_tells_when_it_came() -> None:
     assert arrived_ns(f"{1234567890123456789:016x}-1f-2.dcm") == 1234567890123456789
     assert arrived_ns("something.dcm") == 0
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Iterator[HintInbox]:
-    made = HintInbox(tmp_path / "hints.sock")
-    yield made
-    made.close()
-
-
-def test_many_hints_come_through(inbox: HintInbox, tmp_path: Path) -> None:
-    sender = HintSender(tmp_path / "hints.sock")
-    sent = [Hint("central", f"{number:016x}-1-1.dcm", "0" * 64, Header()) for number in range(500)]
-    for each in sent:
-        wait_for(lambda each=each: sender.send(each), what="room for a hint")
-    got: list[Hint] = []
-    wait_for(lambda: got.extend(inbox.take()) or len(got) >= 500, what="every hint")
-    assert got == sent
-    sender.close()

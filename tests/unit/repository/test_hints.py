@@ -1,21 +1,21 @@
-"""Hints: a datagram each, lost without harm, never waiting."""
+"""Hints: a line each, lost without harm, never waiting."""
 
 import os
-import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from noctis.repository.header import Header
-from noctis.repository.hints import MAX_BYTES, Hint, HintReceiver, HintSender
+from noctis.repository.hints import MAX_BYTES, QUEUE_BYTES, Hint, HintReceiver, HintSender
 
 HINT = Hint("central", "1.dcm", "0" * 64, Header(patient_name="Müller^Jörg", rows=512, flags=("charset", "vr")))
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "hints.sock"
+    return tmp_path / "hints"
 
 
 @pytest.fixture
@@ -32,53 +32,98 @@ def sender(path: Path) -> Iterator[HintSender]:
     made.close()
 
 
+def numbered(number: int) -> Hint:
+    return Hint("central", f"{number:016x}-1-1.dcm", "0" * 64, Header(rows=0, patient_id="x" * 500))
+
+
 def test_a_hint_comes_as_it_was_sent(receiver: HintReceiver, sender: HintSender, path: Path) -> None:
     assert sender.send(HINT)
-    assert receiver.receive(5) == HINT
-    assert receiver.receive(0) is None
+    assert receiver.take() == [HINT]
+    assert receiver.take() == []
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_header_too_large_for_a_datagram_is_left_out(receiver: HintReceiver, sender: HintSender) -> None:
+def test_a_thousand_wait_and_come_in_order(receiver: HintReceiver, sender: HintSender) -> None:
+    sent = [numbered(number) for number in range(1000)]
+    assert all(sender.send(hint) for hint in sent)
+    got: list[Hint] = []
+    while len(got) < 1000:
+        assert (some := receiver.take())
+        got += some
+    assert got == sent
+
+
+def test_several_senders_at_once_keep_their_lines_whole(receiver: HintReceiver, path: Path) -> None:
+    def send(number: int) -> None:
+        sender = HintSender(path)
+        for each in range(100):
+            assert sender.send(numbered(100 * number + each))
+        sender.close()
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    got: list[Hint] = []
+    while any(thread.is_alive() for thread in threads) or len(got) < 800:
+        got += receiver.take()
+    assert sorted(hint.name for hint in got) == [numbered(number).name for number in range(800)]
+
+
+def test_a_header_too_large_for_a_hint_is_left_out(receiver: HintReceiver, sender: HintSender) -> None:
     assert sender.send(Hint("central", "1.dcm", "0" * 64, Header(patient_name="x" * MAX_BYTES)))
-    got = receiver.receive(5)
-    assert got is not None
+    (got,) = receiver.take()
     assert (got.name, got.header) == ("1.dcm", None)
 
 
 def test_nobody_there_and_nobody_reading(sender: HintSender, path: Path) -> None:
     assert not sender.send(HINT)
     receiver = HintReceiver(path)
-    while sender.send(HINT):  # until the queue is full: never waits
-        pass
-    assert receiver.receive(1) == HINT
+    sent = 0
+    while sender.send(HINT):  # until it is full: never waits
+        sent += 1
+        assert sent <= QUEUE_BYTES
+    assert receiver.take()[0] == HINT
+    assert sender.send(HINT)
     receiver.close()
 
 
-def test_what_a_killed_archiver_left_is_replaced(sender: HintSender, path: Path) -> None:
-    HintReceiver(path).close()
-    assert path.exists()
+def test_an_archiver_that_comes_back_reads_what_waits(sender: HintSender, path: Path) -> None:
+    first = HintReceiver(path)
+    assert sender.send(HINT)
+    first.close()
+    second = HintReceiver(path)
+    assert sender.send(HINT)
+    assert second.take() == [HINT, HINT]
+    second.close()
+
+
+def test_anything_else_in_its_place_is_replaced(sender: HintSender, path: Path) -> None:
+    path.write_text("not a FIFO")
     receiver = HintReceiver(path)
     assert sender.send(HINT)
-    assert receiver.receive(5) == HINT
+    assert receiver.take() == [HINT]
     receiver.close()
 
 
 @pytest.mark.parametrize(
-    "message", [b"", b"{", b"[]", b"null", b'{"slug": "x"}', b'{"slug":"a","name":"b","sha256":"c","header":{"x":1}}']
+    "message", [b"", b"{", b"[]", b"null", b"{}", b'["a"]', b'["a","b","c",{"x":1}]', b'["a","b","c",5]', b"\xff\xfe"]
 )
-def test_a_malformed_hint_is_none(message: bytes, receiver: HintReceiver, path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.sendto(message, str(path))
-    assert receiver.receive(1) is None
-
-
-def test_a_long_path(tmp_path: Path) -> None:
-    folder = tmp_path / ("x" * 100) / ("y" * 100)
-    folder.mkdir(parents=True)
-    assert len(os.fsencode(folder)) > 107
-    receiver, sender = HintReceiver(folder / "hints.sock"), HintSender(folder / "hints.sock")
+def test_a_malformed_hint_is_left_out(message: bytes, receiver: HintReceiver, sender: HintSender, path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(descriptor, message + b"\n")
+    os.close(descriptor)
     assert sender.send(HINT)
-    assert receiver.receive(5) == HINT
-    receiver.close()
-    sender.close()
+    assert receiver.take() == [HINT]
+
+
+def test_half_a_line_waits_for_its_other_half(receiver: HintReceiver, path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    os.write(descriptor, b'["central","1.dcm",')
+    assert receiver.take() == []
+    os.write(descriptor, b'"00",null]\n')
+    assert receiver.take() == [Hint("central", "1.dcm", "00", None)]
+    os.write(descriptor, b"x" * (MAX_BYTES + 1))
+    assert receiver.take() == []
+    os.write(descriptor, b"\n")
+    assert receiver.take() == []
+    os.close(descriptor)
