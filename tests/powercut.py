@@ -19,7 +19,7 @@ import itertools
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -268,6 +268,14 @@ class Recorder:
             if (number := self._number(descriptor)) is not None:
                 self.disk.write(number, bytes(data[:count]), at)
                 self._done(f"pwrite {count} bytes at {at}")
+            return count
+
+    def pwritev(self, descriptor: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+        with self._lock:
+            count = os.pwritev(descriptor, buffers, at)
+            if (number := self._number(descriptor)) is not None:
+                self.disk.write(number, b"".join(buffers)[:count], at)
+                self._done(f"pwritev {count} bytes at {at}")
             return count
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:

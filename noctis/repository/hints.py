@@ -1,8 +1,8 @@
 """Hints: a listener tells the archiver of a new spool entry through a FIFO, so that it need not wait for a scan.
 
-A hint may be lost, late or twice: the spool is the truth. It carries the parsed header, so a header is parsed once. Each
-is one line of JSON of at most `MAX_BYTES`, which several writers may write at once (POSIX, PIPE_BUF). A datagram socket
-would do the same but holds as few as ten (net.unix.max_dgram_qlen), and takes a system call for each to read.
+A hint may be lost, late or twice: the spool is the truth. It carries the parsed header, so a header is parsed once.
+Each is one line of JSON of at most `MAX_BYTES`, so several writers do not mix theirs (POSIX, PIPE_BUF). A datagram
+socket would do too, but may hold no more than ten (net.unix.max_dgram_qlen) and takes a system call to read each.
 """
 
 import contextlib

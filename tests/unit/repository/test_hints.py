@@ -48,7 +48,8 @@ def test_a_thousand_wait_and_come_in_order(receiver: HintReceiver, sender: HintS
     assert all(sender.send(hint) for hint in sent)
     got: list[Hint] = []
     while len(got) < 1000:
-        assert (some := receiver.take())
+        some = receiver.take()
+        assert some
         got += some
     assert got == sent
 
