@@ -225,7 +225,8 @@ class LinkedAhead(FilesAhead):
 
     def _publish(self, path: Path, target: Path) -> None:
         os.link(path, target)
-        self._linked.append(path)
+        with self._lock:  # or it could come among those whose new names were synced just before it
+            self._linked.append(path)
 
     def _create_batch(self) -> None:
         linked, self._linked = self._linked, []

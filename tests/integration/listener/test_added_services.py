@@ -22,6 +22,7 @@ from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelGet,
     StudyRootQueryRetrieveInformationModelMove,
+    UnifiedProcedureStepPush,
     Verification,
 )
 
@@ -116,6 +117,7 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
             frozenset({ModalityPerformedProcedureStep}), {evt.EVT_N_CREATE: made.create, evt.EVT_N_SET: made.fail}
         ),
         AddedService(frozenset({StorageCommitmentPushModel}), {evt.EVT_N_ACTION: made.act}),
+        AddedService(frozenset({UnifiedProcedureStepPush}), {evt.EVT_N_CREATE: made.create}),
     )
     monkeypatch.setattr(services, "ADDED_SERVICES", table)
     return made
@@ -359,3 +361,12 @@ def test_a_cancel_reaches_a_handler_that_has_found_nothing_yet(toy: Toy, listene
         answers = made.send_c_find(query(), ModalityWorklistInformationFind, msg_id=7)
         made.send_c_cancel(7, query_model=ModalityWorklistInformationFind)
         assert [status.Status for status, _ in answers] == [0xFE00]
+
+
+def test_a_handler_is_asked_for_its_own_abstract_syntaxes_alone(toy: Toy, listener: RunningListener) -> None:
+    """Of storage commitment's N-ACTION, a procedure step's knows nothing."""
+    action = Dataset()
+    action.TransactionUID = "1.2.3.4"
+    with association(listener, UnifiedProcedureStepPush) as made:
+        assert made.send_n_action(action, 1, UnifiedProcedureStepPush, "1.2.3")[0].Status == 0x0211
+    assert toy.asked == []

@@ -343,12 +343,18 @@ def test_receiving_imports_no_sqlalchemy() -> None:
 def test_a_request_is_answered_without_copying_contexts(
     listener: RunningListener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("a copy")
+    copied: list[object] = []
+
+    def copy(value: object, *_: object) -> object:
+        if threading.current_thread() is not threading.main_thread():
+            copied.append(value)
+        return value
 
     for module in ("copy", "pynetdicom.ae", "pynetdicom.presentation", "pynetdicom.transport"):
         for name in ("copy", "deepcopy"):
-            monkeypatch.setattr(f"{module}.{name}", refuse, raising=False)
+            monkeypatch.setattr(f"{module}.{name}", copy, raising=False)
     with Peer(listener) as peer:
         assert peer.associate()[0] == 2
         assert peer.echo()[0] == 4
+    monkeypatch.undo()
+    assert copied == []
