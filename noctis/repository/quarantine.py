@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from noctis.errors import StorageError
-from noctis.repository.spool import sync_folder
+from noctis.repository.spool_entries import NO_LINK, sync_folder
 
 
 class Reason(StrEnum):
@@ -103,8 +103,9 @@ class Quarantine:
                 if not source.exists():  # somebody else was faster: their note stays
                     raise FileNotFoundError(errno.ENOENT, f"{source.name} is gone")
                 _write_note(target, note)
-                _move(source, target)
+                _place(source, target)
                 sync_folder(folder)
+                source.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
         return QuarantinedFile(slug, target, note)
@@ -133,19 +134,21 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _move(source: Path, target: Path) -> None:
+def _place(source: Path, target: Path) -> None:
+    """Give `source` a second name, or a copy where that cannot be: the first name goes when the second is durable."""
+    temporary = target.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
     try:
-        os.rename(source, target)
+        os.link(source, temporary)
     except OSError as error:
-        if error.errno != errno.EXDEV:  # the archive may lie on another file system
+        if error.errno not in NO_LINK:
             raise
-        temporary = target.with_suffix(".tmp")
         shutil.copy2(source, temporary)
         temporary.chmod(0o600)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.replace(target)
-        source.unlink()
+    temporary.replace(target)
+    temporary.unlink(missing_ok=True)  # the same file had both names: then a rename does nothing
 
 
 def _write_note(target: Path, note: Note) -> None:
