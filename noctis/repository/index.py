@@ -176,8 +176,7 @@ class Index:
         policy: str | None,
     ) -> bool:
         return any(
-            self._decision(filing, row, facilities[filing.slug], policy)
-            in (Outcome.REPLACED, Outcome.RESTORED)
+            self._decision(filing, row, facilities[filing.slug], policy) in (Outcome.REPLACED, Outcome.RESTORED)
             for key, row in filed.items()
             for _, filing in groups[key]
         )

@@ -103,9 +103,7 @@ class Quarantine:
                 if not source.exists():  # somebody else was faster: their note stays
                     raise FileNotFoundError(errno.ENOENT, f"{source.name} is gone")
                 _write_note(target, note)
-                _place(source, target)
-                sync_folder(folder)
-                source.unlink(missing_ok=True)
+                _move(source, target)
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
         return QuarantinedFile(slug, target, note)
@@ -118,7 +116,7 @@ class Quarantine:
     def discard(self, slug: str, name: str) -> None:
         """Remove one instance and its note for good."""
         path = self.folder(slug) / name
-        for gone in (path, path.with_suffix(".json")):
+        for gone in (path, path.with_suffix(".json"), path.with_suffix(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 gone.unlink()
 
@@ -134,21 +132,27 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _place(source: Path, target: Path) -> None:
-    """Give `source` a second name, or a copy where that cannot be: the first name goes when the second is durable."""
+def _move(source: Path, target: Path) -> None:
+    """Move a file here, durably: at no moment is it without a durable name, even where a rename may be half done."""
     temporary = target.with_suffix(".tmp")
     temporary.unlink(missing_ok=True)
     try:
         os.link(source, temporary)
+        sync_folder(target.parent)
+        os.rename(source, target)
     except OSError as error:
         if error.errno not in NO_LINK:
             raise
-        shutil.copy2(source, temporary)
+        shutil.copy2(source, temporary)  # from another file system, as the archive's may be
         temporary.chmod(0o600)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-    temporary.replace(target)
-    temporary.unlink(missing_ok=True)  # the same file had both names: then a rename does nothing
+        temporary.replace(target)
+        sync_folder(target.parent)
+        source.unlink()
+    else:
+        sync_folder(target.parent)
+        temporary.unlink()
 
 
 def _write_note(target: Path, note: Note) -> None:

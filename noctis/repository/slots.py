@@ -193,8 +193,10 @@ def eject(root: Path, entry: SpoolEntry) -> SpoolEntry | None:
         os.utime(descriptor, ns=(modified_ns, modified_ns))
         os.fsync(descriptor)
         os.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, SlotGoneError):
+            return None
         raise
     finally:
         os.close(descriptor)

@@ -28,7 +28,7 @@ from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import UNFINISHED, Slot, Slots
-from noctis.repository.spool_entries import SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
+from noctis.repository.spool_entries import NO_LINK, SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
 from noctis.repository.spool_file import SpoolFile, SpoolFullError, out_of_resources
 
 __all__ = [
@@ -127,8 +127,14 @@ class Spool:
     def link(self, path: str, target: str) -> None:
         """Give a committed file its name in `new`."""
         with self._lock:
-            os.link(path, target)
-            self._linked.append(path)
+            try:
+                os.link(path, target)
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
+                os.rename(path, target)
+            else:
+                self._linked.append(path)
 
     def _forget_linked(self) -> None:
         """Remove the first names of what has a durable one in `new`."""

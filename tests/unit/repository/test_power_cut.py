@@ -21,7 +21,8 @@ from tests.powercut import Disk, Recorder, Search
 SLOTS = 1 << 20  # bytes
 # No two alike in any sector, none as long as the one before it, and one that has no data set.
 DATA = [bytes([number]) * 700 + bytes(range(256)) * (2 + number % 3) for number in range(1, 7)] + [b""]
-INSTANCES = [(f"1.2.{number}", data) for number, data in enumerate(DATA)]  # SOP Instance UID, data set
+# SOP Instance UID, data set. A UID so long that the commit record is in another sector than it.
+INSTANCES = [(f"1.2.{number}{'0' * 60}", data) for number, data in enumerate(DATA, 1)]
 CLASS, SYNTAX, ORIGIN = b"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", Origin("A", "B", "::1", 11112)
 
 
