@@ -121,7 +121,7 @@ def test_a_file_system_that_cannot_write_directly(
 
     original = fcntl.fcntl
     monkeypatch.setattr(slots.fcntl, "fcntl", refuse)
-    data = os.urandom(200_000)
+    data = os.urandom(300_001)
     ejected = slots.eject(tmp_path, commit(spool, data))
     assert ejected is not None
     assert ejected.path.read_bytes().endswith(data)
