@@ -131,13 +131,14 @@ class Association:
     def store(self, message: StoreMessage) -> int:
         """One C-STORE; the status answered."""
         self.sock.sendall(message.encoded)
-        return self._status()
+        return self.status()
 
     def echo(self) -> int:
         self.sock.sendall(ECHO_RQ)
-        return self._status()
+        return self.status()
 
-    def _status(self) -> int:
+    def status(self) -> int:
+        """The status of the answer that comes next."""
         answer = self._read()
         if answer[0] != 4:
             raise ConnectionError(f"no answer but PDU type {answer[0]}")

@@ -10,7 +10,8 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import generate_uid
 
 from noctis.config import Settings
-from noctis.repository import slots
+from noctis.errors import StorageError
+from noctis.repository import filemeta, slots
 from noctis.repository.filemeta import Origin
 from noctis.repository.header import read_header
 from noctis.repository.hints import Hint
@@ -86,11 +87,23 @@ class Intake:
             spool.close()
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether a file below `tmp` holds an instance that is on its way.
+
+    What was made ahead is empty, what is committed has its record, and the record of a slot that was cleared is blank.
+    """
+    with path.open("rb") as file:
+        try:
+            meta = filemeta.read(file.fileno())
+        except StorageError:
+            return False
+        file.seek(meta.dataset_start - filemeta.PRIVATE_BYTES)
+        return meta.record is None and bool(file.read(filemeta.PRIVATE_BYTES).strip())
+
+
 def hint_of(entry: SpoolEntry) -> Hint:
     """What a listener says of an entry."""
     import os
-
-    from noctis.repository import filemeta
 
     descriptor = os.open(entry.path, os.O_RDONLY)
     try:

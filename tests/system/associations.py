@@ -4,12 +4,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
-import pytest
-
-from bench.load import Association, Template
-from bench.studies import TINY, make_uid
+from bench.scu import Association, StoreMessage
+from bench.studies import TINY, Template, Uids, make_uid
+from tests.spooling import is_being_written
 
 
 @contextmanager
@@ -24,24 +22,23 @@ def open_association(port: int, called: str) -> Iterator[Association]:
 
 def store(association: Association, number: int) -> int:
     """One instance, and the status it was answered with."""
-    study, series, uid = make_uid(1), make_uid(2), make_uid(100 + number)
-    return association.store(number, uid, Template(TINY).patched(study, series, uid))
+    return association.store(_message(number, association.max_fragment))
 
 
-def message(association: Association, number: int) -> bytes:
-    """All bytes of one C-STORE-RQ, not sent."""
-    sent: list[bytes] = []
-    spare = Association(association.host, association.port, association.called, TINY)
-    spare.max_fragment = association.max_fragment
-    spare.sock = SimpleNamespace(sendall=sent.append, recv=lambda _count: b"")
-    with pytest.raises(ConnectionError):
-        store(spare, number)
-    return b"".join(sent)
+def message(number: int) -> bytes:
+    """All bytes of one C-STORE-RQ, in several PDUs."""
+    return bytes(_message(number, 1024).encoded)
+
+
+def _message(number: int, max_fragment: int) -> StoreMessage:
+    made = StoreMessage(Template(TINY), max_fragment)
+    made.set(number, Uids(make_uid(1), make_uid(2), make_uid(100 + number)))
+    return made
 
 
 def in_flight(home: Path, slug: str) -> bool:
-    """Whether a listener has begun to write an instance of this facility; files made ahead are empty."""
-    return any(path.stat().st_size for path in home.glob(f"spool/{slug}/tmp/*/*.dcm"))
+    """Whether a listener has begun to write an instance of this facility."""
+    return any(is_being_written(path) for path in home.glob(f"spool/{slug}/tmp/*/*.dcm"))
 
 
 def refuses(port: int) -> bool:

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.load import Association, Template
-from bench.studies import TINY, make_uid
+from bench.scu import Association, StoreMessage
+from bench.studies import TINY, Template, Uids, make_uid
 
 # storescu proposes one family of transfer syntaxes a call.
 PROPOSE = {
@@ -110,9 +110,11 @@ class StubbornSender(threading.Thread):
             association = Association("127.0.0.1", *self._address, TINY)
             try:
                 association.open()
+                message = StoreMessage(template, association.max_fragment)
                 while not self._stop_requested.is_set():
                     uid = make_uid(base + number)
-                    status = association.store(number, uid, template.patched(self.study, make_uid(base + 2), uid))
+                    message.set(number, Uids(self.study, make_uid(base + 2), uid))
+                    status = association.store(message)
                     if status == 0:
                         self.acknowledged.append(uid)
                         number += 1

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from noctis.repository.slots import everything_waiting
 from tests.support import wait_for
 from tests.system.conftest import Noctis
 from tests.system.senders import StubbornSender
@@ -102,4 +103,4 @@ def indexed(home: Path) -> Counter[str]:
 
 
 def settled(home: Path) -> bool:
-    return not any(home.glob("spool/*/new/*.dcm"))
+    return not any(everything_waiting(home / "spool"))

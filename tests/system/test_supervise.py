@@ -248,7 +248,7 @@ def test_what_drains_after_a_kill_holds_neither_port_nor_lock(noctis: Noctis) ->
     facility = noctis.add("Central")
     orphan = noctis.wait_listener("central")["pid"]
     with open_association(facility.port, facility.ae_title) as association:
-        whole = message(association, 1)
+        whole = message(1)
         association.sock.sendall(whole[: len(whole) // 2])
         wait_for(lambda: in_flight(noctis.home, "central"), what="the listener to have the instance in hand")
         noctis.kill()

@@ -65,7 +65,7 @@ def test_a_live_association_finishes_its_instance(noctis: Noctis, change: str) -
     listener = noctis.wait_listener("central")
     with open_association(facility.port, facility.ae_title) as association:
         assert store(association, 1) == 0
-        whole = message(association, 2)
+        whole = message(2)
         association.sock.sendall(whole[: len(whole) // 2])
         wait_for(lambda: in_flight(noctis.home, "central"), what="the listener to have the instance in hand")
         noctis.sql(f"UPDATE facility SET {change}")

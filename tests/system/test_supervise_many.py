@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.load import Association
+from bench.scu import Association
 from bench.studies import TINY
 from tests.support import wait_for
 from tests.system.conftest import MakeNoctis, Noctis

@@ -13,7 +13,8 @@ from noctis.facilities.snapshot import Device, Facility, Snapshot, write_if_chan
 from noctis.listener import process
 from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Scoreboard
-from noctis.repository import filemeta, slots
+from noctis.repository import slots
+from tests.spooling import is_being_written
 from tests.support import wait_for
 
 CENTRAL = Facility(1, "central", "Central", "CENTRAL", 0, devices=(Device("CT1"),))
@@ -33,16 +34,6 @@ class ThreadStop:
     def close(self) -> None:
         os.close(self.descriptor)
         os.close(self._write)
-
-
-def is_idle(path: Path) -> bool:
-    """Created ahead and not written yet, or a slot that was cleared."""
-    if not path.stat().st_size:
-        return True
-    with path.open("rb") as file:
-        meta = filemeta.read(file.fileno())
-        file.seek(meta.dataset_start - filemeta.PRIVATE_BYTES)
-        return not file.read(filemeta.PRIVATE_BYTES).strip()
 
 
 class RunningListener:
@@ -71,8 +62,7 @@ class RunningListener:
         return sorted(self.home.spool.glob("*/new/*.dcm"))
 
     def unfinished(self) -> list[Path]:
-        """Files that are being written; those created ahead are empty, and slots that were cleared hold nothing."""
-        return sorted(path for path in self.home.spool.glob("*/tmp/*/*.dcm") if not is_idle(path))
+        return sorted(path for path in self.home.spool.glob("*/tmp/*/*.dcm") if is_being_written(path))
 
     def quarantined(self) -> list[Path]:
         return sorted(self.home.quarantine.glob("*/*.dcm"))
