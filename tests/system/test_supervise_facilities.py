@@ -86,7 +86,7 @@ def test_a_stop_lets_every_listener_finish_at_the_same_time(noctis: Noctis) -> N
         for facility in facilities:
             noctis.wait_listener(facility.slug)
             association = stack.enter_context(open_association(facility.port, facility.ae_title))
-            whole = message(association, facility.id)
+            whole = message(facility.id)
             association.sock.sendall(whole[: len(whole) // 2])
             wait_for(
                 lambda slug=facility.slug: in_flight(noctis.home, slug),
