@@ -43,6 +43,9 @@ _FOREIGN = re.compile(
 )
 
 
+_REMEMBERED_MAX = 64  # bytes of a value whose text is kept for the next one
+
+
 @dataclass(frozen=True)
 class CharacterSet:
     """What (0008,0005) says, as Python's codecs: the initial one, then those an escape sequence may switch to."""
@@ -67,13 +70,24 @@ def character_set(value: bytes) -> CharacterSet:
 
 def decode(vr: bytes, value: bytes, characters: CharacterSet = ABSENT) -> tuple[str, bool]:
     """The text of a value with VR `vr`, and whether it could be decoded as `characters` says."""
-    sound = True
     if value.isascii() and ESCAPE not in value:
-        text = value.decode("ascii")
-    elif vr in _DECODED:
+        if len(value) <= _REMEMBERED_MAX:
+            return _remembered(vr, value), True
+        return _trimmed(vr, value.decode("ascii")), True
+    if vr in _DECODED:
         text, sound = _decode(value, characters)
-    else:
-        text = value.decode("latin-1")
+        return _trimmed(vr, text), sound
+    return _trimmed(vr, value.decode("latin-1")), True
+
+
+@lru_cache(maxsize=4096)
+def _remembered(vr: bytes, value: bytes) -> str:
+    """Most values of an instance are those of the one before it."""
+    return _trimmed(vr, value.decode("ascii"))
+
+
+def _trimmed(vr: bytes, text: str) -> str:
+    """Without what pads it, or each of its parts (PS3.5 §6.2)."""
     text = text.rstrip("\0 ")
     if vr in _NUMBERS:
         text = "\\".join([part.strip("\0 ") for part in text.split("\\")]) if "\\" in text else text.strip("\0 ")
@@ -81,9 +95,7 @@ def decode(vr: bytes, value: bytes, characters: CharacterSet = ABSENT) -> tuple[
         text = "\\".join([part.rstrip("=") for part in text.split("\\")]) if "\\" in text else text.rstrip("=")
     elif vr in _BY_VALUE and "\\" in text:
         text = "\\".join([part.rstrip("\0 ") for part in text.split("\\")])
-    if "\0" in text:
-        text = text.replace("\0", REPLACEMENT)
-    return text, sound
+    return text.replace("\0", REPLACEMENT) if "\0" in text else text
 
 
 def _decode(value: bytes, characters: CharacterSet) -> tuple[str, bool]:

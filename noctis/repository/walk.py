@@ -219,7 +219,11 @@ def walk(source: Source, wanted: frozenset[int], *, implicit: bool, big: bool) -
             if value + length > size:
                 break
             if not modes and tag in wanted:
-                found[tag] = (vr, source.read(value, length if length <= VALUE_MAX else LONG_CUT), length)
+                begin = value - base
+                if length <= VALUE_MAX and begin + length <= held:
+                    found[tag] = (vr, bytes(data[begin : begin + length]), length)
+                else:
+                    found[tag] = (vr, source.read(value, length if length <= VALUE_MAX else LONG_CUT), length)
             value += length
         position = value
 
