@@ -7,7 +7,8 @@ from enum import StrEnum
 from bench.studies import CINE, CT, MG, MR, TINY, Kind
 
 RAW = "raw"  # stands among the receivers: the copy without DICOM
-RECEIVERS = ("noctis", RAW, "noctis-fast", "orthanc", "storescp", "pynetdicom")
+WORKERS = "noctis-2-workers"  # the same facility served by two processes
+RECEIVERS = ("noctis", RAW, "noctis-fast", WORKERS, "orthanc", "storescp", "pynetdicom")
 
 
 class Sender(StrEnum):
@@ -65,15 +66,18 @@ def plan(form: Form) -> list[Group]:
                     names = () if sender is Sender.SHIPPED else ("noctis",)
                 if sender is not Sender.LOAD or associations == 16 or kind is TINY:
                     names = tuple(name for name in names if name != RAW)
+                if sender is Sender.SHIPPED or associations == 1:
+                    names = tuple(name for name in names if name != WORKERS)
                 groups.append(_group(sender, kind, associations, form, names))
-    peers = tuple(name for name in RECEIVERS if name != RAW)
+    names = tuple(name for name in RECEIVERS if name != WORKERS)
+    peers = tuple(name for name in names if name != RAW)
     for associations in (1, 4) if form is Form.QUICK else (1, 4, 16):
         groups.append(_group(Sender.PER_INSTANCE, MR, associations, form, peers))
     if form is Form.FULL:
         for associations in (1, 4):
-            groups.append(_group(Sender.LOAD, MG, associations, form, RECEIVERS))
+            groups.append(_group(Sender.LOAD, MG, associations, form, names))
         groups.append(_group(Sender.NODELAY, MG, 1, form, peers))
-        groups.append(_group(Sender.LOAD, CINE, 1, form, RECEIVERS))
+        groups.append(_group(Sender.LOAD, CINE, 1, form, names))
     return [group for group in groups if group]
 
 

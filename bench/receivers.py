@@ -146,7 +146,7 @@ def find(program: str, package: str) -> str:
 
 
 @contextlib.contextmanager
-def noctis(home: Path, *, nodelay: bool = False, durability: str = "strict") -> Iterator[Receiver]:
+def noctis(home: Path, *, nodelay: bool = False, durability: str = "strict", workers: int = 1) -> Iterator[Receiver]:
     """Noctis under supervision, with one facility; measured on the facility's own port."""
     port = _free_ports(3)
     environment = _environment(
@@ -160,13 +160,19 @@ def noctis(home: Path, *, nodelay: bool = False, durability: str = "strict") -> 
     )
     command = [sys.executable, "-m", "noctis"]
     added = subprocess.run(
-        [*command, "facility", "add", "Bench", "--json"], cwd=home, env=environment, capture_output=True, text=True
+        [*command, "facility", "add", "Bench", "--workers", str(workers), "--json"],
+        cwd=home,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     if added.returncode:
         raise RuntimeError(f"noctis facility add: {added.stderr.strip()}")
     facility = json.loads(added.stdout)
     process = _popen([*command, "supervise"], home, environment)
     name = "noctis" if durability == "strict" else "noctis-fast"
+    if workers > 1:
+        name += f"-{workers}-workers"
     with _started(Receiver(name, facility["port"], facility["ae_title"], process, home)) as receiver:
         yield receiver
 
@@ -215,6 +221,7 @@ Start = Callable[..., AbstractContextManager[Receiver]]
 RECEIVERS: dict[str, Start] = {
     "noctis": noctis,
     "noctis-fast": partial(noctis, durability="fast"),
+    "noctis-2-workers": partial(noctis, workers=2),
     "orthanc": orthanc,
     "storescp": storescp,
     "pynetdicom": pynetdicom,

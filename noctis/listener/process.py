@@ -25,6 +25,7 @@ log = structlog.get_logger()
 _WAIT_SECONDS = 30.0  # between two looks at nothing
 _NO_DESCRIPTORS_SECONDS = 0.2  # accept failed for want of descriptors: associations that end give some back
 _DRAIN_STEP_SECONDS = 0.02
+_COURTESY_SECONDS = 0.002  # by which a worker that has associations lets one that has none be the first to accept
 
 
 def run(
@@ -103,6 +104,8 @@ def serve(listener: Listener, stop: Stop, idle_seconds: float | None) -> None:
         ready = {descriptor for descriptor, _ in poll.poll(wait * 1000)}
         if listener.socket.fileno() in ready:
             quiet_since = time.monotonic()
+            if listener.live and listener.has_siblings:
+                time.sleep(_COURTESY_SECONDS)
             _take_one(listener)
         if listener.live:
             quiet_since = time.monotonic()

@@ -142,6 +142,12 @@ class Listener(AssociationServer):  # type: ignore[misc]
 
     # -- what associations ask
 
+    @property
+    def has_siblings(self) -> bool:
+        """Whether other processes accept on the same port."""
+        facility = self.snapshot().by_port.get(self.port)
+        return facility is not None and facility.workers > 1
+
     def snapshot(self) -> Snapshot:
         return self._snapshots.current()
 

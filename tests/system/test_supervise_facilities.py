@@ -178,6 +178,26 @@ def test_workers_share_the_port(noctis: Noctis) -> None:
     assert noctis.listener("busy")["workers"][0] == workers[0]
 
 
+def test_associations_at_once_are_shared_among_the_workers(noctis: Noctis) -> None:
+    facility = noctis.add("Busy", workers=2)
+    wait_for(lambda: len(noctis.listener("busy").get("workers", ())) == 2)
+    noctis.wait_listener("busy")
+    before = {pid: cpu_seconds(pid) for pid in noctis.listener("busy")["workers"]}
+    loads = [senders.StubbornSender(facility.port, facility.ae_title, seed) for seed in range(1, 9)]
+    for load in loads:
+        load.start()
+    wait_for(lambda: all(len(load.acknowledged) > 50 for load in loads), seconds=60, what="fifty instances of each")
+    used = {pid: cpu_seconds(pid) - before[pid] for pid in before}
+    stored = sum(len(load.stop()) for load in loads)
+    wait_for(lambda: noctis.listener("busy")["instances"] == stored)
+    assert min(used.values()) > 0.1 * max(used.values()), used
+
+
+def cpu_seconds(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
 def test_on_demand(make_noctis: MakeNoctis) -> None:
     noctis = make_noctis(listeners={"on_demand": True, "idle_seconds": 0.3}).start()
     facility = noctis.add("Central")
