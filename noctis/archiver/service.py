@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+from collections import Counter as Tally
 from dataclasses import dataclass
 
 import structlog
@@ -199,7 +200,7 @@ class Archiver:
         for error in batch.errors:
             self._scoreboard.error(error)
         self._report()
-        counts = {result: batch.count(result) for result in Result}
+        counts = Tally(batch.results.values())
         log.info(
             "archiver.batch_filed",
             seconds=round(time.monotonic() - begun, 4),
@@ -215,8 +216,8 @@ class Archiver:
 
     def _count(self, batch: Batch) -> None:
         board = self._scoreboard
-        for size in batch.sizes:
-            board.stored(size)
+        if batch.sizes:
+            board.stored(sum(batch.sizes), len(batch.sizes))
         board.add(Counter.DUPLICATES, batch.count(Result.DUPLICATE))
         board.add(Counter.CONFLICTS, batch.count(Result.CONFLICT, Result.REPLACED))
         board.add(Counter.QUARANTINED, batch.count(Result.CONFLICT, Result.REPLACED, Result.QUARANTINED))

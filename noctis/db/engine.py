@@ -37,9 +37,14 @@ def make_engine(settings: Settings, *, pooled: bool = True) -> Engine:
         if url.get_backend_name() == "sqlite":
             connect = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
         elif url.get_backend_name() == "postgresql":
-            connect = {"connect_timeout": max(1, round(settings.database.connect_seconds))}
-        options: dict[str, Any] = {} if pooled else {"poolclass": NullPool}
-        engine = create_engine(url, connect_args=connect, pool_pre_ping=pooled, **options)
+            # A plan that is kept was made when the tables were small, and stays so until they are analysed: keep none.
+            connect = {
+                "connect_timeout": max(1, round(settings.database.connect_seconds)),
+                "prepare_threshold": None,
+            }
+        pinged = url.get_backend_name() != "sqlite"  # a file does not hang up
+        options: dict[str, Any] = {"pool_pre_ping": pinged} if pooled else {"poolclass": NullPool}
+        engine = create_engine(url, connect_args=connect, **options)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
             f"database.url cannot be used: {error}",
