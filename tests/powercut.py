@@ -304,8 +304,9 @@ class Recorder:
     def link(self, source: Path | str, target: Path) -> None:
         with self._lock:
             os.link(source, target)
-            self.disk.change((Path(target), self.disk.names[Path(source)]))
-            self._done(f"link {target}")
+            if (number := self.disk.names.get(Path(source))) is not None:
+                self.disk.change((Path(target), number))
+                self._done(f"link {target}")
 
     def unlink(self, path: Path | str) -> None:
         with self._lock:
@@ -322,6 +323,8 @@ class Recorder:
 
     def _sync(self, call: str, descriptor: int) -> None:
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if not path.is_relative_to(self._root):
+            return
         call = f"{call} folder {path.name}" if path.is_dir() else f"{call} file"
         with self._lock:
             number = self._number(descriptor)

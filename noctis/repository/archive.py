@@ -25,12 +25,11 @@ from typing import Literal
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.names import safe_name
-from noctis.repository.spool import sync_folder
+from noctis.repository.spool_entries import NO_LINK, sync_folder
 
 SUFFIX = ".dcm"
 INCOMING = ".incoming"  # copies that have no name yet
 _SYNC_ALL_FROM = 8  # copies: fewer are synced one by one, more with the whole file system, which is one wait
-_NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)
 _ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else
 _KNOWN_MAX = 50_000  # folders whose names are known to be durable
 
@@ -236,7 +235,7 @@ class Placing:
         try:
             os.link(source, target)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
             if os.path.lexists(target):
                 raise FileExistsError(errno.EEXIST, "exists", target) from None
@@ -249,7 +248,7 @@ class Placing:
         try:
             os.link(source, temporary)
         except OSError as error:
-            if error.errno not in _NO_LINK:
+            if error.errno not in NO_LINK:
                 raise
             self._copy(source, target)
         else:

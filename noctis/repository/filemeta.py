@@ -4,6 +4,7 @@ Besides what the standard asks for it carries the caller, the called AE title an
 0002,0026/0028) and, as private information of ours (0002,0100/0102), the association and what was odd at reception.
 """
 
+import hashlib
 import json
 import os
 import struct
@@ -66,6 +67,7 @@ class Record:
 
     sha256: str  # hex, of the data set
     length: int  # bytes of the data set
+    head: str  # digest of what is before the record: in a slot that may be an earlier instance's
     stamp: str = ""  # in a slot: which of the instances that it has held
 
 
@@ -76,10 +78,11 @@ class Head(NamedTuple):
     record_at: int  # bytes from the start of the file
     private: str  # JSON without its last brace
 
-    def record(self, record: Record) -> bytes:
-        """The `PRIVATE_BYTES` at `record_at` of a file that is whole."""
-        stamp = f',"stamp":"{record.stamp}"' if record.stamp else ""
-        return _private(f'{self.private},"sha256":"{record.sha256}","length":{record.length}{stamp}}}')
+    def record(self, sha256: str, length: int, stamp: str = "") -> bytes:
+        """The commit record of a file that is whole: the `PRIVATE_BYTES` at `record_at`."""
+        said = f',"stamp":"{stamp}"' if stamp else ""
+        head = _head_digest(self.encoded[: self.record_at])
+        return _private(f'{self.private},"sha256":"{sha256}","length":{length},"head":"{head}"{said}}}')
 
 
 def encode(
@@ -122,6 +125,10 @@ def _around(sop_class: bytes, transfer_syntax: str, origin: Origin, flags: tuple
     return before, after, private[:-1]
 
 
+def _head_digest(head: bytes) -> str:
+    return hashlib.sha256(head).hexdigest()[:16]
+
+
 def _private(text: str) -> bytes:
     encoded = text.encode()
     if len(encoded) > PRIVATE_BYTES:
@@ -154,7 +161,7 @@ def read(descriptor: int) -> FileMeta:
             origin=context.origin,
             dataset_start=end,
             flags=tuple(described.get("flags", ())),
-            record=_record(described),
+            record=_record(described, head[: end - PRIVATE_BYTES]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise StorageError(f"this is not a file that Noctis wrote: {error}") from error
@@ -220,10 +227,12 @@ def _walk(group: bytes) -> Iterator[tuple[int, int, int, int]]:
         at = end
 
 
-def _record(private: dict[str, Any]) -> Record | None:
+def _record(private: dict[str, Any], head: bytes) -> Record | None:
     if "sha256" not in private:
         return None
-    return Record(str(private["sha256"]), int(private["length"]), str(private.get("stamp", "")))
+    if str(private["head"]) != _head_digest(head):
+        raise ValueError("the File Meta Information is not the one that was committed")
+    return Record(str(private["sha256"]), int(private["length"]), str(private["head"]), str(private.get("stamp", "")))
 
 
 def _latin(text: str) -> bytes:

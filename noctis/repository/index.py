@@ -177,8 +177,7 @@ class Index:
         policy: str | None,
     ) -> bool:
         return any(
-            self._decision(filing, row, policy or facilities[filing.slug].conflict)
-            in (Outcome.REPLACED, Outcome.RESTORED)
+            self._decision(filing, row, facilities[filing.slug], policy) in (Outcome.REPLACED, Outcome.RESTORED)
             for key, row in filed.items()
             for _, filing in groups[key]
         )
@@ -193,7 +192,7 @@ class Index:
                 continue
             outcome = Outcome.FILED
             if row is not None:
-                outcome = self._decision(filing, row, policy or work.facilities[filing.slug].conflict)
+                outcome = self._decision(filing, row, work.facilities[filing.slug], policy)
                 if outcome in (Outcome.REPLACED, Outcome.RESTORED):
                     work.replaced[position] = row
             work.outcomes[position] = outcome
@@ -201,7 +200,7 @@ class Index:
                 taker = filing
                 work.new.append((position, filing))
 
-    def _decision(self, filing: Filing, row: FiledRow, policy: str | None) -> Outcome:
+    def _decision(self, filing: Filing, row: FiledRow, facility: FacilityRow, policy: str | None) -> Outcome:
         if not self.archive.has_facility(filing.slug):
             raise StorageError(f"the archive has no folder {filing.slug}, though instances are filed in it")
         path = self.archive.path(row.path)
@@ -216,7 +215,11 @@ class Index:
             return Outcome.EJECT
         if same:
             return Outcome.RESTORED
-        if (policy or self._policy) == "replace" or size is None or same_content(filing.source, path):
+        replaces = policy == "replace"
+        if policy is None and (facility.conflict or self._policy) == "replace":
+            # One that came earlier has been replaced before, and is met again after a power cut.
+            replaces = filing.received_at >= row.received_at
+        if replaces or size is None or same_content(filing.source, path):
             return Outcome.REPLACED
         return Outcome.CONFLICT
 

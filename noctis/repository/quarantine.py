@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from noctis.errors import StorageError
-from noctis.repository.spool import sync_folder
+from noctis.repository.spool_entries import NO_LINK, sync_folder
 
 
 class Reason(StrEnum):
@@ -104,7 +104,6 @@ class Quarantine:
                     raise FileNotFoundError(errno.ENOENT, f"{source.name} is gone")
                 _write_note(target, note)
                 _move(source, target)
-                sync_folder(folder)
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
         return QuarantinedFile(slug, target, note)
@@ -117,7 +116,7 @@ class Quarantine:
     def discard(self, slug: str, name: str) -> None:
         """Remove one instance and its note for good."""
         path = self.folder(slug) / name
-        for gone in (path, path.with_suffix(".json")):
+        for gone in (path, path.with_suffix(".json"), path.with_suffix(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 gone.unlink()
 
@@ -134,18 +133,26 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _move(source: Path, target: Path) -> None:
+    """Move a file here, durably: at no moment is it without a durable name, even where a rename may be half done."""
+    temporary = target.with_suffix(".tmp")
+    temporary.unlink(missing_ok=True)
     try:
+        os.link(source, temporary)
+        sync_folder(target.parent)
         os.rename(source, target)
     except OSError as error:
-        if error.errno != errno.EXDEV:  # the archive may lie on another file system
+        if error.errno not in NO_LINK:
             raise
-        temporary = target.with_suffix(".tmp")
-        shutil.copy2(source, temporary)
+        shutil.copy2(source, temporary)  # from another file system, as the archive's may be
         temporary.chmod(0o600)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(target)
+        sync_folder(target.parent)
         source.unlink()
+    else:
+        sync_folder(target.parent)
+        temporary.unlink()
 
 
 def _write_note(target: Path, note: Note) -> None:

@@ -191,7 +191,7 @@ def _mend(path: Path, target: Path, meta: filemeta.FileMeta, header: Header, sha
             shutil.copyfileobj(reader, writer, 1 << 20)
             writer.flush()
             length = writer.tell() - len(head.encoded)
-            os.pwrite(writer.fileno(), head.record(filemeta.Record(sha256, length)), head.record_at)
+            os.pwrite(writer.fileno(), head.record(sha256, length), head.record_at)
             os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
             os.fsync(writer.fileno())
             return filemeta.read(writer.fileno())

@@ -32,7 +32,7 @@ _BLANK = b" " * PRIVATE_BYTES
 UNFINISHED = ".tmp"  # suffix, in `new`
 _TRIES = 4  # slots that are looked at for one that has been cleared
 _BLOCK = 4096  # bytes: what direct writing is aligned to, on every file system that is usual
-_DIRECT_FROM = 64 << 10  # bytes
+_DIRECT_FROM = 256 << 10  # bytes
 
 
 class Slot:
@@ -193,8 +193,10 @@ def eject(root: Path, entry: SpoolEntry) -> SpoolEntry | None:
         os.utime(descriptor, ns=(modified_ns, modified_ns))
         os.fsync(descriptor)
         os.rename(temporary, target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, SlotGoneError):
+            return None
         raise
     finally:
         os.close(descriptor)

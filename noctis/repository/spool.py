@@ -7,8 +7,10 @@ How a commit is durable with one sync. Files are created ahead, some at a time, 
 `tmp`, and that folder is synced: their names are durable before anything is written. An instance is written into one
 of them; at the end its digest and length are put into its own file meta (the commit record) and the file is synced:
 that is the commit point. Then either the file stays where it is, to be used again once it was filed (`slots`), or it
-is renamed into `new`, which needs no sync of its own: after a power cut the file is found under either name, and
-`recover` moves what is whole by its record into `new`. What is torn was never acknowledged.
+gets a second name in `new`, which needs no sync of its own: the first one is removed only when `new` was synced, before
+the next files are created ahead. After a power cut the file is found under either name, and `recover` moves what is
+whole by its record into `new`. What is torn was never acknowledged. (A rename would do where a journal keeps its two
+halves together; ext4 without one does not.)
 """
 
 import contextlib
@@ -26,7 +28,7 @@ from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import UNFINISHED, Slot, Slots
-from noctis.repository.spool_entries import SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
+from noctis.repository.spool_entries import NO_LINK, SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
 from noctis.repository.spool_file import SpoolFile, SpoolFullError, out_of_resources
 
 __all__ = [
@@ -65,6 +67,7 @@ class Spool:
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
         self._ready: list[str] = []  # created ahead; their names are durable
+        self._linked: list[str] = []  # committed, with a name in `new` that may not be durable yet
         self._next_batch = 1
         self._unchecked = 0  # bytes written since free space was looked at
         self._checked_at = 0.0  # monotonic
@@ -111,6 +114,7 @@ class Spool:
     def _take_ahead(self) -> str:
         """A file created ahead; none left: the next batch of them, under one sync of their folder."""
         if not self._ready:
+            self._forget_linked()
             for _ in range(self._next_batch):
                 path = f"{self._own}/{next(numbers):x}{SUFFIX}"
                 os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -119,6 +123,26 @@ class Spool:
                 os.fsync(self._own_descriptor)
             self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
         return self._ready.pop()
+
+    def link(self, path: str, target: str) -> None:
+        """Give a committed file its name in `new`."""
+        with self._lock:
+            try:
+                os.link(path, target)
+            except OSError as error:
+                if error.errno not in NO_LINK:
+                    raise
+                os.rename(path, target)
+            else:
+                self._linked.append(path)
+
+    def _forget_linked(self) -> None:
+        """Remove the first names of what has a durable one in `new`."""
+        if self._linked and self.strict:
+            sync_folder(self.new)
+        while self._linked:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._linked.pop())
 
     def about_to_write(self, count: int) -> None:
         """Raise `SpoolFullError` when it is time to look at the free space and `count` bytes would be too many."""
@@ -140,6 +164,8 @@ class Spool:
     def close(self) -> None:
         """Give back what is held. What was being received and is not committed is left to `recover`."""
         self.slots.close()
+        with contextlib.suppress(OSError):
+            self._forget_linked()
         for path in self._ready:
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -187,21 +213,32 @@ def recover(root: Path) -> Recovered:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), _abandoned(own) as abandoned:
             if not abandoned:
                 continue
+            whole, torn = [], []
             for path in sorted(own.glob(f"*{SUFFIX}")):
                 meta = _whole(path)
-                if meta is not None:
-                    modified = path.stat().st_mtime_ns
-                    assert meta.record is not None
-                    os.truncate(path, meta.dataset_start + meta.record.length)  # a slot has held a longer one
-                    os.utime(path, ns=(modified, modified))
-                    path.rename(own.parent.parent / "new" / entry_name(modified))
-                    promoted += 1
+                if meta is None:
+                    torn.append(path)
                 else:
-                    path.unlink()
-                    removed += 1
+                    assert meta.record is not None
+                    _promote(path, own.parent.parent / "new", meta.dataset_start + meta.record.length)
+                    whole.append(path)
+            if whole:
+                sync_folder(own.parent.parent / "new")
+            for path in (*whole, *torn):
+                path.unlink()
+            promoted, removed = promoted + len(whole), removed + len(torn)
             (own / LOCK).unlink(missing_ok=True)
             own.rmdir()
     return Recovered(promoted, removed)
+
+
+def _promote(path: Path, new: Path, size: int) -> None:
+    """Give a whole file a name in `new`."""
+    modified = path.stat().st_mtime_ns
+    if path.stat().st_size != size:  # a slot that has held a longer instance
+        os.truncate(path, size)
+        os.utime(path, ns=(modified, modified))
+    os.link(path, new / entry_name(modified))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ used again for another instance once the archiver has filed this one (`repositor
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from noctis.facilities.naming import is_slug
 
 SUFFIX = ".dcm"
+NO_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP)  # link cannot be
 numbers = itertools.count()  # what makes this process's names unique
 _SLOT_NAME = re.compile(r"([0-9a-f]{16})-([0-9a-f]{16})-([0-9a-f]{1,16})\Z")
 

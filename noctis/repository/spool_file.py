@@ -28,7 +28,7 @@ class SpoolFile:
     def __init__(self, spool: "Spool", path: str, descriptor: int, head: filemeta.Head, slot: Slot | None) -> None:
         self._spool = spool
         self._head = head
-        self._slot = slot  # None: a file of its own, which is renamed into `new`
+        self._slot = slot  # None: a file of its own, which is given a name in `new`
         self._digest = hashlib.sha256()
         self._committed = False
         self.path = path
@@ -93,7 +93,7 @@ class SpoolFile:
             self._seal(sync=self._spool.strict)
             self._close()
             target = f"{self._spool.new}/{entry_name(now)}"
-            os.rename(self.path, target)
+            self._spool.link(self.path, target)
             self._committed = True
         return SpoolEntry(self._spool.slug, Path(target))
 
@@ -111,8 +111,8 @@ class SpoolFile:
     def _seal(self, *, sync: bool, stamp: str = "") -> None:
         if not self.size:  # an empty data set
             self._append(b"")
-        record = filemeta.Record(self.sha256, self.dataset_length, stamp)
-        os.pwrite(self.descriptor, self._head.record(record), self._head.record_at)
+        record = self._head.record(self.sha256, self.dataset_length, stamp)
+        os.pwrite(self.descriptor, record, self._head.record_at)
         if sync:
             os.fdatasync(self.descriptor)
 

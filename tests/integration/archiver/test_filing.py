@@ -470,3 +470,23 @@ def test_a_file_meta_tells_where_an_instance_came_from(
         received = connection.scalar(select(models.Instance.received_at))
     assert received is not None
     assert received.timestamp() == pytest.approx((settings.paths.media / row["path"]).stat().st_mtime, abs=1e-5)
+
+
+def test_what_was_replaced_does_not_come_back_when_it_is_met_again(
+    registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
+) -> None:
+    """After a power cut an entry that was filed may be there again: the older one does not push out the newer."""
+    registry.edit("central", {"conflict": "replace"})
+    older = intake.own_file(intake.instance(sop_instance="1.2.3.1").entry)
+    again = older.path.with_name(older.name.replace("-", "-f", 1))
+    aside = settings.paths.spool / "aside"
+    os.link(older.path, aside)
+    file_all(filer, settings)
+    newer = intake.instance(sop_instance="1.2.3.1", name="Newer")
+    assert file_all(filer, settings) == {Result.REPLACED: 1}
+    os.rename(aside, again)
+    assert file_all(filer, settings) == {Result.CONFLICT: 1}
+    (instance,) = rows(engine, models.Instance)
+    assert instance["sha256"] == newer.hint.sha256
+    assert len(rows(engine, models.Quarantined)) == 1
+    assert_true(engine, settings)

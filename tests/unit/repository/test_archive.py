@@ -10,7 +10,7 @@ import pytest
 from noctis.errors import StorageError
 from noctis.repository import archive as archive_module
 from noctis.repository.archive import Archive, Placing, SourceGoneError, content, same_content
-from noctis.repository.filemeta import Origin, Record, encode
+from noctis.repository.filemeta import Origin, encode
 
 SYNTAX = "1.2.840.10008.1.2.1"
 
@@ -25,7 +25,7 @@ def write(path: Path, data: bytes, syntax: str = SYNTAX) -> Path:
     """A file of ours with this data set."""
     head = encode(b"1.2", b"1.2.3", syntax, Origin())
     body = bytearray(head.encoded)
-    body[head.record_at :] = head.record(Record(hashlib.sha256(data).hexdigest(), len(data)))
+    body[head.record_at :] = head.record(hashlib.sha256(data).hexdigest(), len(data))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(bytes(body) + data)
     return path

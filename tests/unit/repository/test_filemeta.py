@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 
 from noctis.errors import StorageError
-from noctis.repository.filemeta import PRIVATE_BYTES, Origin, Record, encode, read
+from noctis.repository.filemeta import PRIVATE_BYTES, Origin, encode, read
 
 ORIGIN = Origin("CT1", "CENTRAL", "192.0.2.7", 11113, "a1b2c3")
 SYNTAX = "1.2.840.10008.1.2.1"
@@ -47,13 +47,25 @@ def test_it_explains_itself_to_us_and_to_others(tmp_path: Path) -> None:
 
 def test_the_commit_record_fits_where_it_belongs(tmp_path: Path) -> None:
     head = encode(b"1.2", b"1.2.3", SYNTAX, ORIGIN, ("context",))
-    record = Record(hashlib.sha256(b"x").hexdigest(), 1 << 40)
-    encoded = head.record(record)
+    sha256 = hashlib.sha256(b"x").hexdigest()
+    encoded = head.record(sha256, 1 << 40, "0123456789abcdef")
     assert len(encoded) == PRIVATE_BYTES
     descriptor = store(tmp_path / "1.dcm", head.encoded[: head.record_at] + encoded + b"x")
     meta = read(descriptor)
     os.close(descriptor)
-    assert (meta.record, meta.flags, meta.origin) == (record, ("context",), ORIGIN)
+    assert meta.record is not None
+    assert (meta.record.sha256, meta.record.length, meta.record.stamp) == (sha256, 1 << 40, "0123456789abcdef")
+    assert (meta.flags, meta.origin) == (("context",), ORIGIN)
+
+
+def test_a_record_is_of_its_own_head_alone(tmp_path: Path) -> None:
+    """In a slot a power cut may leave the head of one instance before the record of another."""
+    one, other = (encode(b"1.2", uid, SYNTAX, ORIGIN) for uid in (b"1.2.3", b"1.2.4"))
+    mixed = other.encoded[: other.record_at] + one.record("0" * 64, 5)
+    descriptor = store(tmp_path / "1.dcm", mixed)
+    with pytest.raises(StorageError, match="not the one that was committed"):
+        read(descriptor)
+    os.close(descriptor)
 
 
 @given(

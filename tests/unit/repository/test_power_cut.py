@@ -21,6 +21,8 @@ from tests.powercut import Disk, Recorder, Search
 SLOTS = 1 << 20  # bytes
 # No two alike in any sector, none as long as the one before it, and one that has no data set.
 DATA = [bytes([number]) * 700 + bytes(range(256)) * (2 + number % 3) for number in range(1, 7)] + [b""]
+# SOP Instance UID, data set. A UID so long that the commit record is in another sector than it.
+INSTANCES = [(f"1.2.{number}{'0' * 60}", data) for number, data in enumerate(DATA, 1)]
 CLASS, SYNTAX, ORIGIN = b"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1", Origin("A", "B", "::1", 11112)
 
 
@@ -30,13 +32,13 @@ class House:
     def __init__(self, root: Path, recorder: Recorder, slot_bytes: int) -> None:
         (root / "archive").mkdir(parents=True)
         self.recorder = recorder
-        self.search = Search(recorder, root, self._recover, DATA)
+        self.search = Search(recorder, root, self._recover, INSTANCES)
         self.spool = Spool(root / "spool", "central", slot_bytes=slot_bytes)
         self.archive = Archive(root / "archive", "flat")
         self.entries: list[SpoolEntry] = []
 
     def begin(self, number: int) -> SpoolFile:
-        file = self.spool.receive(CLASS, f"1.2.{number}".encode(), SYNTAX, ORIGIN)
+        file = self.spool.receive(CLASS, INSTANCES[number][0].encode(), SYNTAX, ORIGIN)
         for piece in (DATA[number][:600], DATA[number][600:601], DATA[number][601:]):
             if piece:
                 file.write(piece)
@@ -44,7 +46,7 @@ class House:
 
     def end(self, number: int, file: SpoolFile) -> None:
         self.entries.append(file.commit())
-        self.search.acknowledge(DATA[number])
+        self.search.acknowledge(INSTANCES[number])
 
     def receive(self, number: int) -> None:
         self.end(number, self.begin(number))
@@ -71,7 +73,7 @@ class House:
         self.entries.clear()
 
     @staticmethod
-    def _recover(root: Path) -> list[bytes]:
+    def _recover(root: Path) -> list[tuple[str, bytes]]:
         """What is there when the machine has started again: recovery changes its disk, so it works on a copy."""
         copy = root.with_name(f"{root.name}-started")
         shutil.copytree(root, copy)
@@ -83,7 +85,7 @@ class House:
             found = [entry.path for entry in entries(copy / "spool")]
             assert all(is_whole(path) for path in found)
             filed = [path for path in copy.glob("archive/central/*") if is_whole(path)]
-            return [data_set(path) for path in [*found, *filed]]
+            return [instance(path) for path in [*found, *filed]]
         finally:
             shutil.rmtree(copy)
 
@@ -92,14 +94,16 @@ def copier(entry: SpoolEntry, meta: filemeta.FileMeta) -> Callable[[int], None]:
     return lambda target: slots.copy(entry.path, entry.slot, meta, target)
 
 
-def data_set(path: Path) -> bytes:
+def instance(path: Path) -> tuple[str, bytes]:
     with path.open("rb") as file:
-        return path.read_bytes()[filemeta.read(file.fileno()).dataset_start :]
+        meta = filemeta.read(file.fileno())
+    return meta.sop_instance_uid, path.read_bytes()[meta.dataset_start :]
 
 
-@pytest.fixture
-def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    recorder = Recorder(Disk(), tmp_path / "disk", lambda path: path.name != "lock")
+@pytest.fixture(params=[False, True], ids=["posix", "half-renames"])
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Recorder:
+    """On a disk that keeps what POSIX promises, and on one that may leave half of a rename."""
+    recorder = Recorder(Disk(renames_in_halves=request.param), tmp_path / "disk", lambda path: path.name != "lock")
     for module in (spool_module, spool_file, spool_entries, slots, archive_module):
         monkeypatch.setattr(module, "os", recorder)
     monkeypatch.setattr(archive_module, "_sync_file_system", recorder.syncfs)
@@ -132,7 +136,7 @@ def live(house: House) -> None:
 def test_after_a_cut_at_any_step_what_was_acknowledged_is_whole_and_nothing_is_torn(house: House) -> None:
     live(house)
     assert house.search.losses[:3] == []
-    assert house.search.acknowledged == set(DATA)
+    assert house.search.acknowledged == set(INSTANCES)
     assert house.search.states > 300
 
 

@@ -52,14 +52,10 @@ def test_a_source_that_is_gone_leaves_what_is_kept(quarantine: Quarantine, tmp_p
 def test_from_another_file_system_it_is_copied(
     quarantine: Quarantine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = os.rename
+    def link(*_: Path) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    def rename(source: Path, target: Path) -> None:
-        if Path(source).parent == tmp_path:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        real(source, target)
-
-    monkeypatch.setattr(os, "rename", rename)
+    monkeypatch.setattr(os, "link", link)
     source = make(tmp_path / "1.dcm")
     os.utime(source, ns=(1, 1_700_000_000_000_000_000))
     kept = quarantine.keep(source, "central", NOTE, cap=1)
