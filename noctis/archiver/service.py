@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import time
+from collections import Counter as Tally
 from dataclasses import dataclass
 
 import structlog
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 BACKOFF_SECONDS = (0.2, 5.0)  # first and longest wait while the database is away
 HELD_SECONDS = 10.0  # until an entry that could not be filed is tried again
 GATHER_SECONDS = 0.05  # from the start of one batch to the next: under load a few large ones cost far less than many
+# A batch changes as many pages of a large index as it has instances. They must all be held until the commit: what does
+# not find room is written into the WAL before, and read again.
+INDEX_CACHE_KIB = 16 << 10
 LEDGER_SECONDS = 0.5
 COMPLETION_SECONDS = 1.0
 QUARANTINE_SECONDS = 30.0
@@ -101,7 +105,7 @@ class Archiver:
         self._settings = settings
         self._home = home
         self._scoreboard = scoreboard
-        self._engine = make_engine(settings)
+        self._engine = make_engine(settings, cache_kib=INDEX_CACHE_KIB)
         self._filer = Filer(self._engine, settings)
         self._quarantine = Quarantine(home.quarantine)
         self._backlog = Backlog(home.spool, settings.archiver.scan_seconds)
@@ -199,7 +203,7 @@ class Archiver:
         for error in batch.errors:
             self._scoreboard.error(error)
         self._report()
-        counts = {result: batch.count(result) for result in Result}
+        counts = Tally(batch.results.values())
         log.info(
             "archiver.batch_filed",
             seconds=round(time.monotonic() - begun, 4),
@@ -215,8 +219,8 @@ class Archiver:
 
     def _count(self, batch: Batch) -> None:
         board = self._scoreboard
-        for size in batch.sizes:
-            board.stored(size)
+        if batch.sizes:
+            board.stored(sum(batch.sizes), len(batch.sizes))
         board.add(Counter.DUPLICATES, batch.count(Result.DUPLICATE))
         board.add(Counter.CONFLICTS, batch.count(Result.CONFLICT, Result.REPLACED))
         board.add(Counter.QUARANTINED, batch.count(Result.CONFLICT, Result.REPLACED, Result.QUARANTINED))

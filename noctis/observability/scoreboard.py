@@ -85,10 +85,10 @@ class Scoreboard:
         with self._lock:
             self.set(counter, self.get(counter) + amount)
 
-    def stored(self, size: int) -> None:
-        """One more instance of `size` bytes was acknowledged or filed."""
+    def stored(self, size: int, instances: int = 1) -> None:
+        """One more instance of `size` bytes was acknowledged or filed, or several that have it together."""
         with self._lock:
-            self.set(Counter.INSTANCES, self.get(Counter.INSTANCES) + 1)
+            self.set(Counter.INSTANCES, self.get(Counter.INSTANCES) + instances)
             self.set(Counter.BYTES, self.get(Counter.BYTES) + size)
             self.set(Counter.LAST_INSTANCE_NS, time.time_ns())
 

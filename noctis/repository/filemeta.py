@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ PREAMBLE = b"\0" * 128 + b"DICM"
 PRIVATE_BYTES = 256  # of (0002,0102): room for the commit record, whose values are known only at the end
 READ_BYTES = 4096  # enough for every group 2 that we write
 _PREFIX = PREAMBLE + struct.pack("<HH2sH", 2, 0, b"UL", 4)
+_PRIVATE_HEAD = struct.pack("<HH2sHI", 2, 0x0102, b"OB", 0, PRIVATE_BYTES)
 _LONG_VRS = (b"OB", b"UN", b"OW", b"UT", b"UR", b"UC", b"SQ")
 
 
@@ -149,36 +151,80 @@ def read(descriptor: int) -> FileMeta:
         end = 144 + int(struct.unpack_from("<I", head, 140)[0])
         if end > len(head):
             raise ValueError("the File Meta Information is too long")
-        values: dict[int, bytes] = {}
-        at = 144
-        while at < end:
-            group, element, vr, length = struct.unpack_from("<HH2sH", head, at)
-            at += 8
-            if vr in _LONG_VRS:
-                length = struct.unpack_from("<I", head, at)[0]
-                at += 4
-            if group != 2 or at + length > end:
-                raise ValueError("a broken element in the File Meta Information")
-            values[element] = head[at : at + length]
-            at += length
-        private = json.loads(values.get(0x0102, b"").strip(b"\0 ") or b"{}")
+        shared, instance, private = _split(head[144:end])
+        described = json.loads(private.strip(b"\0 ").decode() or "{}")
+        context = _context(shared, str(described.get("association", "")))
         return FileMeta(
-            sop_class_uid=_text(values[0x0002]),
-            sop_instance_uid=_text(values[0x0003]),
-            transfer_syntax_uid=_text(values[0x0010]),
-            origin=Origin(
-                calling=_text(values.get(0x0016, b"")),
-                called=_text(values.get(0x0018, b"")),
-                address=_text(values.get(0x0026, b"")).removeprefix("dicom://").strip("[]"),
-                port=int(_text(values.get(0x0028, b"")).removeprefix("dicom://:") or 0),
-                association=str(private.get("association", "")),
-            ),
+            sop_class_uid=context.sop_class_uid,
+            sop_instance_uid=_text(instance),
+            transfer_syntax_uid=context.transfer_syntax_uid,
+            origin=context.origin,
             dataset_start=end,
-            flags=tuple(private.get("flags", ())),
-            record=_record(private, head[: end - PRIVATE_BYTES]),
+            flags=tuple(described.get("flags", ())),
+            record=_record(described, head[: end - PRIVATE_BYTES]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
         raise StorageError(f"this is not a file that Noctis wrote: {error}") from error
+
+
+class _Context(NamedTuple):
+    """What group 2 of all instances of one context has in common."""
+
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    origin: Origin
+
+
+@lru_cache(maxsize=256)
+def _context(shared: bytes, association: str) -> _Context:
+    values = {element: shared[value:end] for element, _, value, end in _walk(shared)}
+    return _Context(
+        sop_class_uid=_text(values[0x0002]),
+        transfer_syntax_uid=_text(values[0x0010]),
+        origin=Origin(
+            calling=_text(values.get(0x0016, b"")),
+            called=_text(values.get(0x0018, b"")),
+            address=_text(values.get(0x0026, b"")).removeprefix("dicom://").strip("[]"),
+            port=int(_text(values.get(0x0028, b"")).removeprefix("dicom://:") or 0),
+            association=association,
+        ),
+    )
+
+
+def _split(group: bytes) -> tuple[bytes, bytes, bytes]:
+    """Group 2 without its two values that are each instance's own, then these: SOP Instance UID, private information.
+
+    The latter stands last in what we write, so what lies between need not be walked.
+    """
+    spans: dict[int, tuple[int, int, int]] = {}
+    last = len(group) - PRIVATE_BYTES
+    for element, begin, value, end in _walk(group):
+        spans[element] = (begin, value, end)
+        if element == 0x0003 and group.endswith(_PRIVATE_HEAD, end, last):
+            spans[0x0102] = (last - len(_PRIVATE_HEAD), last, len(group))
+            break
+    begin, value, end = spans[0x0003]
+    private = spans.get(0x0102, (len(group),) * 3)
+    if private[0] < end:
+        raise ValueError("the elements are not in order")
+    shared = group[:begin] + group[end : private[0]] + group[private[2] :]
+    return shared, group[value:end], group[private[1] : private[2]]
+
+
+def _walk(group: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """The elements of group 2, and where each of them and its value begin and end."""
+    at = 0
+    while at < len(group):
+        number, element, vr, length = struct.unpack_from("<HH2sH", group, at)
+        value = at + 8
+        if vr in _LONG_VRS:
+            length = struct.unpack_from("<I", group, value)[0]
+            value += 4
+        end = value + length
+        if number != 2 or end > len(group):
+            raise ValueError("a broken element in the File Meta Information")
+        yield element, at, value, end
+        at = end
 
 
 def _record(private: dict[str, Any], head: bytes) -> Record | None:

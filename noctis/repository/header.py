@@ -21,7 +21,7 @@ import struct
 import threading
 import warnings
 import zlib
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from noctis.repository.names import is_uid
 from noctis.repository.text import ABSENT, character_set, decode
@@ -88,8 +88,7 @@ _OPAQUE_VRS = frozenset((b"UN", b"OB", b"OW"))  # text by somebody who had no di
 _quiet = threading.Lock()  # held while warnings are off
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):  # a frozen dataclass of so many fields takes several times as long to make
     """What the index needs of a data set. Text is Unicode; an absent or empty element is ""."""
 
     sop_class_uid: str = ""
@@ -187,7 +186,7 @@ def _deflated(source: Source) -> Header:
                 header = _plain(source, "")
             except (Truncated, TooMuch, NotUnderstood) as error:
                 raise HeaderError(f"it is not deflated, or damaged; and taken as it is, {error}") from None
-            return replace(header, flags=tuple(sorted({*header.flags, "syntax"})))
+            return header._replace(flags=tuple(sorted({*header.flags, "syntax"})))
         try:
             return _plain(inflated, "")
         except Truncated:

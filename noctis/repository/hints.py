@@ -41,7 +41,7 @@ class HintSender:
         """True if the hint was handed over."""
         header = None
         if hint.header is not None:
-            header = {name: value for name, value in vars(hint.header).items() if value or value == 0}
+            header = {name: value for name, value in hint.header._asdict().items() if value or value == 0}
         message = _line((hint.slug, hint.name, hint.sha256, header))
         if len(message) > MAX_BYTES:
             message = _line((hint.slug, hint.name, hint.sha256, None))
@@ -107,7 +107,7 @@ class HintReceiver:
 
 def _parse(line: bytes) -> Hint | None:
     try:
-        slug, name, sha256, header = json.loads(line)
+        slug, name, sha256, header = json.loads(line.decode())
         if header is not None:
             header["flags"] = tuple(header.get("flags", ()))
             header = Header(**header)

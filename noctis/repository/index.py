@@ -70,6 +70,7 @@ class _Work:
     outcomes: dict[int, Outcome] = field(default_factory=dict)  # by position in the batch
     new: list[tuple[int, Filing]] = field(default_factory=list)
     replaced: dict[int, FiledRow] = field(default_factory=dict)  # by position of what takes the place
+    places: dict[int, str] = field(default_factory=dict)  # by position: below the archive's folder
 
 
 class Index:
@@ -260,6 +261,7 @@ class Index:
         for (position, filing), place in zip(work.new, places, strict=True):
             facility_id = work.facilities[filing.slug].id
             path = str(filing.source.relative_to(self.archive.root)) if where_they_lie else self.relative(filing)
+            work.places[position] = path
             rows.append(instance_row(facility_id, books.series[place].id, path, filing))
             study = books.studies[facility_id, filing.study_uid]
             known = work.outcomes.get(position) == Outcome.RESTORED
@@ -267,7 +269,7 @@ class Index:
         books.insert_instances(rows)
 
     def _place(self, work: _Work, position: int, filing: Filing) -> None:
-        relative = self.relative(filing)
+        relative = work.places[position]
         if filing.slot:
             self._copy_slot(work, position, filing, relative)
             return

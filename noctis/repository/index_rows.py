@@ -4,26 +4,32 @@
 sorted by key, so that two processes never wait for each other in a circle; a series is guarded by its study's lock.
 The order of locks is: filed instances, studies, series, new instances. A row that somebody else adds or removes in
 between raises `Raced`, and the transaction is to be done again.
+
+Statements are built once: to build one costs several times what it costs to run it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     ARRAY,
+    ColumnElement,
     Connection,
+    Insert,
+    Select,
     String,
     Table,
     Text,
+    any_,
     bindparam,
     cast,
     column,
     delete,
     func,
     insert,
-    literal,
     select,
     update,
 )
@@ -119,48 +125,17 @@ class Books:
 
     def facilities(self, slugs: Iterable[str]) -> dict[str, FacilityRow]:
         """The facilities with these slugs, removed ones too; a slug without a row is left out."""
-        found = self.connection.execute(
-            select(FACILITY.c.id, FACILITY.c.slug, FACILITY.c.conflict, FACILITY.c.quarantine_max_instances).where(
-                FACILITY.c.slug.in_(sorted(slugs))
-            )
-        )
+        found = self.connection.execute(_facilities(self._dialect), {"slugs": sorted(slugs)})
         return {row.slug: FacilityRow(*row) for row in found}
 
     def filed(self, keys: Iterable[InstanceKey], *, lock: bool = False) -> dict[InstanceKey, FiledRow]:
         """The instances of `keys` that the index has."""
-        query = (
-            select(
-                INSTANCE.c.id,
-                INSTANCE.c.facility_id,
-                INSTANCE.c.series_id,
-                SERIES.c.study_id,
-                STUDY.c.study_instance_uid,
-                SERIES.c.series_instance_uid,
-                INSTANCE.c.sop_instance_uid,
-                INSTANCE.c.sop_class_uid,
-                INSTANCE.c.transfer_syntax_uid,
-                INSTANCE.c.sha256,
-                INSTANCE.c.path,
-                INSTANCE.c.bytes,
-                INSTANCE.c.calling_ae_title,
-                INSTANCE.c.called_ae_title,
-                INSTANCE.c.peer_address,
-                INSTANCE.c.received_at,
-            )
-            .join(SERIES, SERIES.c.id == INSTANCE.c.series_id)
-            .join(STUDY, STUDY.c.id == SERIES.c.study_id)
-            .order_by(INSTANCE.c.facility_id, INSTANCE.c.sop_instance_uid)
-        )
-        if lock:
-            query = query.with_for_update(of=INSTANCE)
+        query = _filed(self._dialect, lock)
         found: dict[InstanceKey, FiledRow] = {}
         for facility_id, uids in _by_first(keys).items():
             for chunk in _chunks(uids):
-                rows = self.connection.execute(
-                    query.where(INSTANCE.c.facility_id == facility_id, INSTANCE.c.sop_instance_uid.in_(chunk))
-                )
-                for row in rows:
-                    filed = FiledRow(**row._mapping)
+                for row in self.connection.execute(query, {"facility_id": facility_id, "uids": chunk}):
+                    filed = FiledRow(*row)
                     found[filed.facility_id, filed.sop_instance_uid] = filed
         return found
 
@@ -178,29 +153,10 @@ class Books:
             raise Raced
 
     def _lock_studies(self, keys: Sequence[StudyKey]) -> None:
-        query = (
-            select(
-                STUDY.c.id,
-                STUDY.c.facility_id,
-                STUDY.c.study_instance_uid,
-                STUDY.c.series,
-                STUDY.c.instances,
-                STUDY.c.bytes,
-                STUDY.c.modalities,
-                STUDY.c.first_received,
-                STUDY.c.last_received,
-                STUDY.c.status,
-                STUDY.c.completed_at,
-                STUDY.c.late_instances,
-            )
-            .order_by(STUDY.c.facility_id, STUDY.c.study_instance_uid)
-            .with_for_update()
-        )
+        query = _studies(self._dialect)
         for facility_id, uids in sorted(_by_first(keys).items()):
             for chunk in _chunks(uids):
-                for row in self.connection.execute(
-                    query.where(STUDY.c.facility_id == facility_id, STUDY.c.study_instance_uid.in_(chunk))
-                ):
+                for row in self.connection.execute(query, {"facility_id": facility_id, "uids": chunk}):
                     self.studies[row.facility_id, row.study_instance_uid] = StudyState(
                         id=row.id,
                         series=row.series,
@@ -231,14 +187,12 @@ class Books:
             raise Raced
 
     def _read_series(self, keys: Sequence[SeriesKey]) -> None:
-        query = select(SERIES.c.id, SERIES.c.study_id, SERIES.c.series_instance_uid, SERIES.c.instances, SERIES.c.bytes)
+        query = _series(self._dialect)
         by_study = _by_first(keys)
         for studies in _chunks(sorted(by_study)):
             uids = {uid for study in studies for uid in by_study[study]}
             for chunk in _chunks(sorted(uids)):
-                for row in self.connection.execute(
-                    query.where(SERIES.c.study_id.in_(studies), SERIES.c.series_instance_uid.in_(chunk))
-                ):
+                for row in self.connection.execute(query, {"studies": studies, "uids": chunk}):
                     state = SeriesState(row.id, row.study_id, row.instances, row.bytes)
                     self.series.setdefault((row.study_id, row.series_instance_uid), state)
 
@@ -302,10 +256,7 @@ class Books:
                 state.status = StudyStatus.RECEIVING
         if kept:
             self.connection.execute(
-                update(STUDY)
-                .where(STUDY.c.id == bindparam("key"))
-                .values({name: bindparam(f"new_{name}") for name in _STUDY_COUNTS}),
-                [_study_values(state) for state in sorted(kept, key=lambda state: state.id)],
+                _COUNT_STUDY, [_study_values(state) for state in sorted(kept, key=lambda state: state.id)]
             )
 
     def _close_series(self) -> None:
@@ -318,9 +269,7 @@ class Books:
         kept = [state for state in self.series.values() if state.instances and state.dirty]
         if kept:
             self.connection.execute(
-                update(SERIES)
-                .where(SERIES.c.id == bindparam("key"))
-                .values(instances=bindparam("new_instances"), bytes=bindparam("new_bytes")),
+                _COUNT_SERIES,
                 [
                     {"key": state.id, "new_instances": state.instances, "new_bytes": state.bytes}
                     for state in sorted(kept, key=lambda state: state.id)
@@ -338,21 +287,23 @@ class Books:
         ).one()
         state.first_received, state.last_received = received
 
-    # -- statements
+    @property
+    def _dialect(self) -> str:
+        return self.connection.dialect.name
 
     def _insert_if_absent(self, target: Table, rows: list[Mapping[str, Any]]) -> None:
-        if self.connection.dialect.name == "postgresql":
-            self.connection.execute(
-                postgresql.insert(target).from_select(list(rows[0]), _unnest(target, rows)).on_conflict_do_nothing()
-            )
-        else:
-            self.connection.execute(sqlite.insert(target).on_conflict_do_nothing(), rows)
+        self._insert(target, rows, if_absent=True)
 
-    def _insert(self, target: Table, rows: list[dict[str, Any]]) -> None:
-        if self.connection.dialect.name == "postgresql":
-            self.connection.execute(insert(target).from_select(list(rows[0]), _unnest(target, rows)))
+    def _insert(self, target: Table, rows: Sequence[Mapping[str, Any]], *, if_absent: bool = False) -> None:
+        if self._dialect == "postgresql":
+            names = tuple(rows[0])
+            arrays = {name: [row[name] for row in rows] for name in names}
+            self.connection.execute(_insert_arrays(target, names, if_absent), arrays)
         else:
-            self.connection.execute(insert(target), rows)
+            self.connection.execute(_insert_rows(target, if_absent), rows)
+
+
+# -- statements
 
 
 _STUDY_COUNTS = (
@@ -373,16 +324,117 @@ def _study_values(state: StudyState) -> dict[str, Any]:
     return {"key": state.id, **values}
 
 
-def _unnest(target: Table, rows: Sequence[Mapping[str, Any]]) -> Any:
+_COUNT_STUDY = (
+    update(STUDY)
+    .where(STUDY.c.id == bindparam("key"))
+    .values({name: bindparam(f"new_{name}") for name in _STUDY_COUNTS})
+)
+_COUNT_SERIES = (
+    update(SERIES)
+    .where(SERIES.c.id == bindparam("key"))
+    .values({name: bindparam(f"new_{name}") for name in ("instances", "bytes")})
+)
+
+
+@cache
+def _facilities(dialect: str) -> Select[Any]:
+    return select(FACILITY.c.id, FACILITY.c.slug, FACILITY.c.conflict, FACILITY.c.quarantine_max_instances).where(
+        _among(dialect, FACILITY.c.slug, "slugs")
+    )
+
+
+@cache
+def _filed(dialect: str, lock: bool) -> Select[Any]:
+    """Of one facility; the columns are `FiledRow`'s."""
+    query = (
+        select(
+            INSTANCE.c.id,
+            INSTANCE.c.facility_id,
+            INSTANCE.c.series_id,
+            SERIES.c.study_id,
+            STUDY.c.study_instance_uid,
+            SERIES.c.series_instance_uid,
+            INSTANCE.c.sop_instance_uid,
+            INSTANCE.c.sop_class_uid,
+            INSTANCE.c.transfer_syntax_uid,
+            INSTANCE.c.sha256,
+            INSTANCE.c.path,
+            INSTANCE.c.bytes,
+            INSTANCE.c.calling_ae_title,
+            INSTANCE.c.called_ae_title,
+            INSTANCE.c.peer_address,
+            INSTANCE.c.received_at,
+        )
+        .join(SERIES, SERIES.c.id == INSTANCE.c.series_id)
+        .join(STUDY, STUDY.c.id == SERIES.c.study_id)
+        .where(INSTANCE.c.facility_id == bindparam("facility_id"))
+        .where(_among(dialect, INSTANCE.c.sop_instance_uid, "uids"))
+        .order_by(INSTANCE.c.facility_id, INSTANCE.c.sop_instance_uid)
+    )
+    return query.with_for_update(of=INSTANCE) if lock else query
+
+
+@cache
+def _studies(dialect: str) -> Select[Any]:
+    """Of one facility, locked."""
+    return (
+        select(
+            STUDY.c.id,
+            STUDY.c.facility_id,
+            STUDY.c.study_instance_uid,
+            STUDY.c.series,
+            STUDY.c.instances,
+            STUDY.c.bytes,
+            STUDY.c.modalities,
+            STUDY.c.first_received,
+            STUDY.c.last_received,
+            STUDY.c.status,
+            STUDY.c.completed_at,
+            STUDY.c.late_instances,
+        )
+        .where(STUDY.c.facility_id == bindparam("facility_id"))
+        .where(_among(dialect, STUDY.c.study_instance_uid, "uids"))
+        .order_by(STUDY.c.facility_id, STUDY.c.study_instance_uid)
+        .with_for_update()
+    )
+
+
+@cache
+def _series(dialect: str) -> Select[Any]:
+    return (
+        select(SERIES.c.id, SERIES.c.study_id, SERIES.c.series_instance_uid, SERIES.c.instances, SERIES.c.bytes)
+        .where(_among(dialect, SERIES.c.study_id, "studies"))
+        .where(_among(dialect, SERIES.c.series_instance_uid, "uids"))
+    )
+
+
+def _among(dialect: str, tested: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+    """Whether a column is one of the values of the parameter `name`: on PostgreSQL one array, of any length."""
+    if dialect == "postgresql":
+        return tested == any_(bindparam(name, type_=ARRAY(_unbounded(tested))))
+    return tested.in_(bindparam(name, expanding=True))
+
+
+@cache
+def _insert_rows(target: Table, if_absent: bool) -> Insert:
+    return sqlite.insert(target).on_conflict_do_nothing() if if_absent else insert(target)
+
+
+@cache
+def _insert_arrays(target: Table, names: tuple[str, ...], if_absent: bool) -> Insert:
     """All rows as one array a column: one statement of few parameters, several times faster than VALUES."""
-    names = list(rows[0])
-    # A cast to VARCHAR(n) would cut without a word; the assignment to the column refuses.
-    types = {name: Text() if isinstance(target.c[name].type, String) else target.c[name].type for name in names}
-    arrays = [cast(literal([row[name] for row in rows], ARRAY(types[name])), ARRAY(types[name])) for name in names]
+    types = {name: _unbounded(target.c[name]) for name in names}
+    arrays = [cast(bindparam(name, type_=ARRAY(types[name])), ARRAY(types[name])) for name in names]
     source = (
         func.unnest(*arrays).table_valued(*[column(name, types[name]) for name in names]).render_derived(name="came")
     )
-    return select(*[source.c[name] for name in names])
+    statement = postgresql.insert(target).from_select(names, select(*[source.c[name] for name in names]))
+    return statement.on_conflict_do_nothing() if if_absent else statement
+
+
+def _unbounded(of: ColumnElement[Any]) -> Any:
+    """The type of a column's values. A cast to VARCHAR(n) would cut without a word; the column itself refuses."""
+    return Text() if isinstance(of.type, String) else of.type
 
 
 def _by_first(keys: Iterable[tuple[int, str]]) -> dict[int, list[str]]:

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +27,30 @@ class Filing:
     received_at: datetime
     slot: str = ""  # the source is a slot, of which the first `bytes` count, and only while it bears this stamp
 
-    @cached_property
+    @property
     def study_uid(self) -> str:
         return bounded(self.header.study_instance_uid)
 
-    @cached_property
+    @property
     def series_uid(self) -> str:
         return bounded(self.header.series_instance_uid)
 
-    @cached_property
+    @property
     def instance_uid(self) -> str:
         return bounded(self.header.sop_instance_uid)
 
-    @cached_property
+    @property
     def transfer_syntax_uid(self) -> str:
         return _clean(self.meta.transfer_syntax_uid)
 
-    @cached_property
+    @property
     def flags(self) -> str:
         """Everything odd, sorted, a space between."""
         flags = {*self.meta.flags, *self.header.flags}
-        if not (is_uid(self.study_uid) and is_uid(self.series_uid) and is_uid(self.instance_uid)):
+        header = self.header
+        if not (
+            is_uid(header.study_instance_uid) and is_uid(header.series_instance_uid) and is_uid(header.sop_instance_uid)
+        ):
             flags.add("uid")
         return " ".join(sorted(flags))
 

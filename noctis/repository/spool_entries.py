@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from noctis.facilities.naming import is_slug
@@ -32,7 +33,10 @@ class SpoolEntry:
     @property
     def name(self) -> str:
         """Sorts by the time of arrival; unique in its facility."""
-        return f"{self.slot}-{self.path.parent.name}-{self.path.stem}" if self.slot else self.path.name
+        if not self.slot:
+            return self.path.name
+        _, folder, file = str(self.path).rsplit("/", 2)
+        return f"{self.slot}-{folder}-{file.removesuffix(SUFFIX)}"
 
 
 def entry_name(nanoseconds: int) -> str:
@@ -42,14 +46,22 @@ def entry_name(nanoseconds: int) -> str:
 
 def entry_named(root: Path, slug: str, name: str) -> SpoolEntry | None:
     """The entry that a name from elsewhere tells of; None if it is no such name. It is never trusted as a path."""
-    if not is_slug(slug):
-        return None
     slot = _SLOT_NAME.match(name)
     if slot is not None:
-        return SpoolEntry(slug, root / slug / "tmp" / slot[2] / f"{slot[3]}{SUFFIX}", slot[1])
+        folder = _folder_named(root, slug, slot[2])
+        return None if folder is None else SpoolEntry(slug, folder / f"{slot[3]}{SUFFIX}", slot[1])
     if "/" in name or not name.endswith(SUFFIX):
         return None
-    return SpoolEntry(slug, root / slug / "new" / name)
+    folder = _folder_named(root, slug)
+    return None if folder is None else SpoolEntry(slug, folder / name)
+
+
+@lru_cache(maxsize=1024)
+def _folder_named(root: Path, slug: str, token: str = "") -> Path | None:
+    """Of a listener with slots, or `new`; None if it is no slug."""
+    if not is_slug(slug):
+        return None
+    return root / slug / "tmp" / token if token else root / slug / "new"
 
 
 def arrived_ns(name: str) -> int:

@@ -103,7 +103,7 @@ def read(data: bytes, transfer_syntax: str = EXPLICIT) -> Header:
 
 
 def flagged(header: Header, *flags: str) -> bool:
-    return header == Header(**{**EXPECTED.__dict__, "flags": flags})
+    return header == EXPECTED._replace(flags=flags)
 
 
 def deflated(data: bytes) -> bytes:
