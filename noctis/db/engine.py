@@ -20,9 +20,6 @@ from noctis.errors import ConfigError, DatabaseError
 
 SQLITE_BUSY_SECONDS = 30
 SQLITE_CACHE_KIB = 2000
-# Of a large index nearly every instance changes a page of its own. The more of them one checkpoint brings home, the
-# less each costs: it writes a page once, in order, with one wait for the disk. The WAL grows to 32 MB.
-SQLITE_CHECKPOINT_PAGES = 8000
 REGISTRY_LOCK = 0x6E6F_6374  # pg_advisory_xact_lock key: "noct"
 
 
@@ -78,7 +75,7 @@ def _set_up_sqlite(cache_kib: int, connection: sqlite3.Connection, _record: obje
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"wal_autocheckpoint={SQLITE_CHECKPOINT_PAGES}",
+        "wal_autocheckpoint=2000",
         f"cache_size=-{cache_kib}",
     ):
         connection.execute(f"PRAGMA {pragma}")
