@@ -4,44 +4,25 @@
 sorted by key, so that two processes never wait for each other in a circle; a series is guarded by its study's lock.
 The order of locks is: filed instances, studies, series, new instances. A row that somebody else adds or removes in
 between raises `Raced`, and the transaction is to be done again.
-
-Statements are built once: to build one costs several times what it costs to run it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    ARRAY,
-    ColumnElement,
     Connection,
-    Insert,
-    Select,
-    String,
     Table,
-    Text,
-    any_,
-    bindparam,
-    cast,
-    column,
     delete,
     func,
     insert,
     select,
-    update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
-from noctis.db.models import Event, Facility, Instance, Series, Study, StudyStatus
-
-FACILITY: Table = Facility.__table__  # type: ignore[assignment]
-STUDY: Table = Study.__table__  # type: ignore[assignment]
-SERIES: Table = Series.__table__  # type: ignore[assignment]
-INSTANCE: Table = Instance.__table__  # type: ignore[assignment]
-EVENT: Table = Event.__table__  # type: ignore[assignment]
+from noctis.db.models import StudyStatus
+from noctis.repository import index_statements as statements
+from noctis.repository.index_statements import EVENT, INSTANCE, SERIES, STUDY
 
 _T = TypeVar("_T")
 _CHUNK = 500  # values in one IN
@@ -125,12 +106,12 @@ class Books:
 
     def facilities(self, slugs: Iterable[str]) -> dict[str, FacilityRow]:
         """The facilities with these slugs, removed ones too; a slug without a row is left out."""
-        found = self.connection.execute(_facilities(self._dialect), {"slugs": sorted(slugs)})
+        found = self.connection.execute(statements.facilities(self._dialect), {"slugs": sorted(slugs)})
         return {row.slug: FacilityRow(*row) for row in found}
 
     def filed(self, keys: Iterable[InstanceKey], *, lock: bool = False) -> dict[InstanceKey, FiledRow]:
         """The instances of `keys` that the index has."""
-        query = _filed(self._dialect, lock)
+        query = statements.filed_instances(self._dialect, lock)
         found: dict[InstanceKey, FiledRow] = {}
         for facility_id, uids in _by_first(keys).items():
             for chunk in _chunks(uids):
@@ -153,7 +134,7 @@ class Books:
             raise Raced
 
     def _lock_studies(self, keys: Sequence[StudyKey]) -> None:
-        query = _studies(self._dialect)
+        query = statements.studies(self._dialect)
         for facility_id, uids in sorted(_by_first(keys).items()):
             for chunk in _chunks(uids):
                 for row in self.connection.execute(query, {"facility_id": facility_id, "uids": chunk}):
@@ -187,7 +168,7 @@ class Books:
             raise Raced
 
     def _read_series(self, keys: Sequence[SeriesKey]) -> None:
-        query = _series(self._dialect)
+        query = statements.series_of_studies(self._dialect)
         by_study = _by_first(keys)
         for studies in _chunks(sorted(by_study)):
             uids = {uid for study in studies for uid in by_study[study]}
@@ -256,7 +237,7 @@ class Books:
                 state.status = StudyStatus.RECEIVING
         if kept:
             self.connection.execute(
-                _COUNT_STUDY, [_study_values(state) for state in sorted(kept, key=lambda state: state.id)]
+                statements.COUNT_STUDY, [_study_values(state) for state in sorted(kept, key=lambda state: state.id)]
             )
 
     def _close_series(self) -> None:
@@ -269,7 +250,7 @@ class Books:
         kept = [state for state in self.series.values() if state.instances and state.dirty]
         if kept:
             self.connection.execute(
-                _COUNT_SERIES,
+                statements.COUNT_SERIES,
                 [
                     {"key": state.id, "new_instances": state.instances, "new_bytes": state.bytes}
                     for state in sorted(kept, key=lambda state: state.id)
@@ -298,143 +279,15 @@ class Books:
         if self._dialect == "postgresql":
             names = tuple(rows[0])
             arrays = {name: [row[name] for row in rows] for name in names}
-            self.connection.execute(_insert_arrays(target, names, if_absent), arrays)
+            self.connection.execute(statements.insert_arrays(target, names, if_absent), arrays)
         else:
-            self.connection.execute(_insert_rows(target, if_absent), rows)
-
-
-# -- statements
-
-
-_STUDY_COUNTS = (
-    "series",
-    "instances",
-    "bytes",
-    "modalities",
-    "first_received",
-    "last_received",
-    "status",
-    "late_instances",
-)
+            self.connection.execute(statements.insert_rows(target, if_absent), rows)
 
 
 def _study_values(state: StudyState) -> dict[str, Any]:
-    values: dict[str, Any] = {f"new_{name}": getattr(state, name) for name in _STUDY_COUNTS}
+    values: dict[str, Any] = {f"new_{name}": getattr(state, name) for name in statements.STUDY_COUNTS}
     values["new_modalities"] = "\\".join(sorted(state.modalities))
     return {"key": state.id, **values}
-
-
-_COUNT_STUDY = (
-    update(STUDY)
-    .where(STUDY.c.id == bindparam("key"))
-    .values({name: bindparam(f"new_{name}") for name in _STUDY_COUNTS})
-)
-_COUNT_SERIES = (
-    update(SERIES)
-    .where(SERIES.c.id == bindparam("key"))
-    .values({name: bindparam(f"new_{name}") for name in ("instances", "bytes")})
-)
-
-
-@cache
-def _facilities(dialect: str) -> Select[Any]:
-    return select(FACILITY.c.id, FACILITY.c.slug, FACILITY.c.conflict, FACILITY.c.quarantine_max_instances).where(
-        _among(dialect, FACILITY.c.slug, "slugs")
-    )
-
-
-@cache
-def _filed(dialect: str, lock: bool) -> Select[Any]:
-    """Of one facility; the columns are `FiledRow`'s."""
-    query = (
-        select(
-            INSTANCE.c.id,
-            INSTANCE.c.facility_id,
-            INSTANCE.c.series_id,
-            SERIES.c.study_id,
-            STUDY.c.study_instance_uid,
-            SERIES.c.series_instance_uid,
-            INSTANCE.c.sop_instance_uid,
-            INSTANCE.c.sop_class_uid,
-            INSTANCE.c.transfer_syntax_uid,
-            INSTANCE.c.sha256,
-            INSTANCE.c.path,
-            INSTANCE.c.bytes,
-            INSTANCE.c.calling_ae_title,
-            INSTANCE.c.called_ae_title,
-            INSTANCE.c.peer_address,
-            INSTANCE.c.received_at,
-        )
-        .join(SERIES, SERIES.c.id == INSTANCE.c.series_id)
-        .join(STUDY, STUDY.c.id == SERIES.c.study_id)
-        .where(INSTANCE.c.facility_id == bindparam("facility_id"))
-        .where(_among(dialect, INSTANCE.c.sop_instance_uid, "uids"))
-        .order_by(INSTANCE.c.facility_id, INSTANCE.c.sop_instance_uid)
-    )
-    return query.with_for_update(of=INSTANCE) if lock else query
-
-
-@cache
-def _studies(dialect: str) -> Select[Any]:
-    """Of one facility, locked."""
-    return (
-        select(
-            STUDY.c.id,
-            STUDY.c.facility_id,
-            STUDY.c.study_instance_uid,
-            STUDY.c.series,
-            STUDY.c.instances,
-            STUDY.c.bytes,
-            STUDY.c.modalities,
-            STUDY.c.first_received,
-            STUDY.c.last_received,
-            STUDY.c.status,
-            STUDY.c.completed_at,
-            STUDY.c.late_instances,
-        )
-        .where(STUDY.c.facility_id == bindparam("facility_id"))
-        .where(_among(dialect, STUDY.c.study_instance_uid, "uids"))
-        .order_by(STUDY.c.facility_id, STUDY.c.study_instance_uid)
-        .with_for_update()
-    )
-
-
-@cache
-def _series(dialect: str) -> Select[Any]:
-    return (
-        select(SERIES.c.id, SERIES.c.study_id, SERIES.c.series_instance_uid, SERIES.c.instances, SERIES.c.bytes)
-        .where(_among(dialect, SERIES.c.study_id, "studies"))
-        .where(_among(dialect, SERIES.c.series_instance_uid, "uids"))
-    )
-
-
-def _among(dialect: str, tested: ColumnElement[Any], name: str) -> ColumnElement[bool]:
-    """Whether a column is one of the values of the parameter `name`: on PostgreSQL one array, of any length."""
-    if dialect == "postgresql":
-        return tested == any_(bindparam(name, type_=ARRAY(_unbounded(tested))))
-    return tested.in_(bindparam(name, expanding=True))
-
-
-@cache
-def _insert_rows(target: Table, if_absent: bool) -> Insert:
-    return sqlite.insert(target).on_conflict_do_nothing() if if_absent else insert(target)
-
-
-@cache
-def _insert_arrays(target: Table, names: tuple[str, ...], if_absent: bool) -> Insert:
-    """All rows as one array a column: one statement of few parameters, several times faster than VALUES."""
-    types = {name: _unbounded(target.c[name]) for name in names}
-    arrays = [cast(bindparam(name, type_=ARRAY(types[name])), ARRAY(types[name])) for name in names]
-    source = (
-        func.unnest(*arrays).table_valued(*[column(name, types[name]) for name in names]).render_derived(name="came")
-    )
-    statement = postgresql.insert(target).from_select(names, select(*[source.c[name] for name in names]))
-    return statement.on_conflict_do_nothing() if if_absent else statement
-
-
-def _unbounded(of: ColumnElement[Any]) -> Any:
-    """The type of a column's values. A cast to VARCHAR(n) would cut without a word; the column itself refuses."""
-    return Text() if isinstance(of.type, String) else of.type
 
 
 def _by_first(keys: Iterable[tuple[int, str]]) -> dict[int, list[str]]:

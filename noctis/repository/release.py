@@ -26,7 +26,7 @@ from noctis.errors import ConflictError, NotFoundError, StorageError
 from noctis.repository import filemeta, quarantine_rows
 from noctis.repository.header import Header, HeaderError, read_header
 from noctis.repository.index import Index, Outcome
-from noctis.repository.index_rows import EVENT, FACILITY
+from noctis.repository.index_statements import EVENT, FACILITY
 from noctis.repository.index_values import Filing, file_time
 from noctis.repository.quarantine import Quarantine, read_note
 

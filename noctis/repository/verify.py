@@ -24,7 +24,8 @@ from noctis.repository import filemeta
 from noctis.repository.archive import SUFFIX, Archive
 from noctis.repository.header import HeaderError, read_header
 from noctis.repository.index import Index
-from noctis.repository.index_rows import FACILITY, INSTANCE, SERIES, STUDY, Books
+from noctis.repository.index_rows import Books
+from noctis.repository.index_statements import FACILITY, INSTANCE, SERIES, STUDY
 from noctis.repository.index_values import Filing, bounded, file_time
 from noctis.repository.names import is_uid
 
