@@ -15,6 +15,7 @@ from noctis.repository import filemeta, slots
 from noctis.repository.filemeta import Origin
 from noctis.repository.header import read_header
 from noctis.repository.hints import Hint
+from noctis.repository.slots import SlotBudget
 from noctis.repository.spool import Spool, SpoolEntry
 from tests.samples import make_instance
 
@@ -58,7 +59,7 @@ class Intake:
         flags: tuple[str, ...] = (),
     ) -> SpoolEntry:
         if slug not in self._spools:
-            self._spools[slug] = Spool(self._settings.paths.spool, slug, slot_bytes=self._slot_bytes)
+            self._spools[slug] = Spool(self._settings.paths.spool, slug, slots=SlotBudget(self._slot_bytes))
         file = self._spools[slug].receive(sop_class.encode(), sop_instance.encode(), transfer_syntax, ORIGIN, flags)
         file.write(data_set)
         return file.commit()

@@ -20,6 +20,7 @@ from noctis.repository.header import Header, HeaderError, read_header
 from noctis.repository.hints import Hint, HintSender
 from noctis.repository.journal import Journal
 from noctis.repository.quarantine import Note, Quarantine, QuarantineFullError, Reason
+from noctis.repository.slots import SlotBudget
 from noctis.repository.spool import Spool, SpoolFile, SpoolFullError
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class StoreService:
         self._hints = HintSender(self._home.hints)
         self._quarantine = Quarantine(self._home.quarantine)
         self._spools: dict[str, Spool] = {}
+        self._slots = SlotBudget(settings.storage.slot_bytes)
         self._lock = threading.Lock()
 
     def begin(self, request: Request) -> Operation:
@@ -83,7 +85,7 @@ class StoreService:
                     slug,
                     strict=storage.durability == "strict",
                     reserve_bytes=storage.reserve_bytes,
-                    slot_bytes=storage.slot_bytes,
+                    slots=self._slots,
                 )
                 self._spools[slug] = spool
             return spool

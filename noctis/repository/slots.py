@@ -27,7 +27,7 @@ from noctis.repository.filemeta import PRIVATE_BYTES
 from noctis.repository.spool_entries import SUFFIX, SpoolEntry, arrived_ns, entry_name, names_in_new, sync_folder
 
 SLOT_MAX = 4 << 20  # bytes: a longer instance keeps its file, as the sync is then a small part of its cost
-SLOTS_MAX = 512  # of one process and facility
+SLOTS_MAX = 512  # of one process: each is an open file
 _BLANK = b" " * PRIVATE_BYTES
 UNFINISHED = ".tmp"  # suffix, in `new`
 _TRIES = 4  # slots that are looked at for one that has been cleared
@@ -47,16 +47,33 @@ class Slot:
         self.record_at = 0
 
 
-class Slots:
-    """One process's slots of one facility. Safe for several threads."""
+class SlotBudget:
+    """What all slots of one process may take together: one listener may serve many facilities."""
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
         self._lock = threading.Lock()
+        self._slots = self._bytes = 0
+
+    @property
+    def has_room(self) -> bool:
+        return self._bytes < self._limit and self._slots < SLOTS_MAX
+
+    def take(self, slots: int, size: int) -> None:
+        """Count so many slots and bytes more; fewer, where they are negative."""
+        with self._lock:
+            self._slots += slots
+            self._bytes += size
+
+
+class Slots:
+    """One process's slots of one facility. Safe for several threads."""
+
+    def __init__(self, budget: SlotBudget | None) -> None:
+        self._budget = budget
+        self._lock = threading.Lock()
         self._free: list[Slot] = []
         self._committed: deque[Slot] = deque()  # in order of arrival
-        self._all: set[Slot] = set()
-        self._bytes = 0
 
     def take(self) -> Slot | None:
         """A slot that may be written over; None when there is none."""
@@ -80,38 +97,41 @@ class Slots:
                 return
             self._committed.append(slot)  # one that is held up does not hold up the others
 
-    @property
-    def may_grow(self) -> bool:
-        return self._bytes < self._limit and len(self._all) < SLOTS_MAX
-
-    def add(self, path: str, descriptor: int) -> Slot:
-        """A new slot, taken."""
-        slot = Slot(path, descriptor)
-        with self._lock:
-            self._all.add(slot)
-        return slot
+    def add(self, path: str, descriptor: int) -> Slot | None:
+        """Make an open file a slot, which is taken; None when there are as many as there may be."""
+        if self._budget is None or not self._budget.has_room:
+            return None
+        self._budget.take(1, 0)
+        return Slot(path, descriptor)
 
     def committed(self, slot: Slot, record_at: int, size: int) -> None:
         """Its instance may be filed; until it is cleared the slot is not taken."""
+        slot.record_at = record_at
+        if size > slot.size:
+            self._count(0, size - slot.size)
+            slot.size = size
         with self._lock:
-            slot.record_at = record_at
-            self._bytes += max(0, size - slot.size)
-            slot.size = max(size, slot.size)
             self._committed.append(slot)
 
     def leave(self, slot: Slot) -> None:
         """It is no slot any more but a file of its own; its descriptor is the caller's."""
-        with self._lock:
-            self._all.discard(slot)
-            self._bytes -= slot.size
+        self._count(-1, -slot.size)
+
+    def _count(self, slots: int, size: int) -> None:
+        assert self._budget is not None
+        self._budget.take(slots, size)
 
     def close(self) -> None:
-        """Remove those that hold nothing; what is committed is left to the archiver."""
-        for slot in self._all:
-            with contextlib.suppress(OSError):
-                if slot in self._free or os.pread(slot.descriptor, 1, slot.record_at) == _BLANK[:1]:
-                    os.unlink(slot.path)
-            os.close(slot.descriptor)
+        """Remove those that hold nothing; what is committed is left to the archiver, what is taken to who has it."""
+        with self._lock:
+            for slot in (*self._free, *self._committed):
+                with contextlib.suppress(OSError):
+                    if os.pread(slot.descriptor, 1, slot.record_at) == _BLANK[:1]:
+                        os.unlink(slot.path)
+                os.close(slot.descriptor)
+                self._count(-1, -slot.size)
+            self._free.clear()
+            self._committed.clear()
 
 
 # -- the archiver's side

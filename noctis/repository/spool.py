@@ -27,7 +27,7 @@ from pathlib import Path
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
-from noctis.repository.slots import UNFINISHED, Slot, Slots
+from noctis.repository.slots import UNFINISHED, Slot, SlotBudget, Slots
 from noctis.repository.spool_entries import NO_LINK, SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
 from noctis.repository.spool_file import SpoolFile, SpoolFullError, out_of_resources
 
@@ -54,16 +54,16 @@ class Spool:
 
     Parameters
     ----------
-    slot_bytes
-        What slots may take of the disk; 0: every instance gets a file of its own.
+    slots
+        What its slots take their share of; None: every instance gets a file of its own.
     """
 
     def __init__(
-        self, root: Path, slug: str, *, strict: bool = True, reserve_bytes: int = 0, slot_bytes: int = 0
+        self, root: Path, slug: str, *, strict: bool = True, reserve_bytes: int = 0, slots: SlotBudget | None = None
     ) -> None:
         self.slug = slug
         self.strict = strict
-        self.slots = Slots(slot_bytes)
+        self.slots = Slots(slots)
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
         self._ready: list[str] = []  # created ahead; their names are durable
@@ -107,9 +107,7 @@ class Spool:
                 return slot.path, slot.descriptor, slot
             path = self._take_ahead()
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            if self.slots.may_grow:
-                return path, descriptor, self.slots.add(path, descriptor)
-            return path, descriptor, None
+            return path, descriptor, self.slots.add(path, descriptor)
 
     def _take_ahead(self) -> str:
         """A file created ahead; none left: the next batch of them, under one sync of their folder."""

@@ -15,6 +15,7 @@ from noctis.repository import filemeta, slots, spool_entries, spool_file
 from noctis.repository import spool as spool_module
 from noctis.repository.archive import Archive, Placing
 from noctis.repository.filemeta import Origin
+from noctis.repository.slots import SlotBudget
 from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
 from tests.powercut import Disk, Recorder, Search
 
@@ -33,7 +34,7 @@ class House:
         (root / "archive").mkdir(parents=True)
         self.recorder = recorder
         self.search = Search(recorder, root, self._recover, INSTANCES)
-        self.spool = Spool(root / "spool", "central", slot_bytes=slot_bytes)
+        self.spool = Spool(root / "spool", "central", slots=SlotBudget(slot_bytes))
         self.archive = Archive(root / "archive", "flat")
         self.entries: list[SpoolEntry] = []
 

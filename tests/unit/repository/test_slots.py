@@ -9,7 +9,7 @@ import pytest
 
 from noctis.repository import filemeta, slots
 from noctis.repository.filemeta import Origin
-from noctis.repository.slots import SLOT_MAX, SlotGoneError
+from noctis.repository.slots import SLOT_MAX, SlotBudget, SlotGoneError
 from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
 from noctis.repository.spool_entries import entry_named
 
@@ -21,7 +21,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Spool]]:
     made: list[Spool] = []
 
     def maker(slot_bytes: int = 1 << 20) -> Spool:
-        made.append(Spool(tmp_path, "central", slot_bytes=slot_bytes))
+        made.append(Spool(tmp_path, "central", slots=SlotBudget(slot_bytes)))
         return made[-1]
 
     yield maker
@@ -174,7 +174,7 @@ def test_when_slots_have_taken_their_share_instances_get_files(make: Callable[..
 
 
 def test_closed_it_leaves_what_waits_and_recovery_moves_that_to_new(make: Callable[..., Spool], tmp_path: Path) -> None:
-    spool = Spool(tmp_path, "central", slot_bytes=1 << 20)
+    spool = Spool(tmp_path, "central", slots=SlotBudget(1 << 20))
     clear(commit(spool, b"x" * 5000))
     left, cleared = commit(spool, b"left"), commit(spool, b"gone")
     clear(cleared)
