@@ -26,7 +26,8 @@ from bench.commit_ways import (
     TwoSyncs,
     WrittenAhead,
 )
-from tests.powercut import Disk, Recorder, Search
+from tests.powercut import Disk, Recorder
+from tests.powercut_search import Search
 
 # Each longer than a sector, no two alike in any sector, and none as long as the one before it.
 INSTANCES = [

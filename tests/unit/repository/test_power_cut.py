@@ -17,7 +17,8 @@ from noctis.repository.archive import Archive, Placing
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import SlotBudget
 from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
-from tests.powercut import Disk, Recorder, Search
+from tests.powercut import Disk, Recorder
+from tests.powercut_search import Search
 
 SLOTS = 1 << 20  # bytes
 # No two alike in any sector, none as long as the one before it, and one that has no data set.
