@@ -212,6 +212,11 @@ class Placing:
             except FileNotFoundError:
                 self._make_folder(os.path.dirname(target))
                 os.rename(name, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # a folder of the archive lies on a disk of its own
+                    raise
+                self._copy(Path(name), target)
+                os.unlink(name)
             self._copies.pop()
             os.close(descriptor)
             self._note(os.path.dirname(target))

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import stat
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,10 +32,14 @@ class Hint:
 
 
 class HintSender:
-    """Sends without ever waiting; a full FIFO, or one that nobody reads, costs a scan, never an image."""
+    """Sends without ever waiting; a full FIFO, or one that nobody reads, costs a scan, never an image.
+
+    Safe for several threads: none may write to a descriptor that another one has closed, and that is a file by now.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._descriptor = -1
 
     def send(self, hint: Hint) -> bool:
@@ -45,18 +50,23 @@ class HintSender:
         message = _line((hint.slug, hint.name, hint.sha256, header))
         if len(message) > MAX_BYTES:
             message = _line((hint.slug, hint.name, hint.sha256, None))
-        try:
-            if self._descriptor < 0:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.write(self._descriptor, message)
-        except BlockingIOError:
-            return False
-        except OSError:  # no archiver: the next one may have another FIFO
-            self.close()
-            return False
-        return True
+        with self._lock:
+            try:
+                if self._descriptor < 0:
+                    self._descriptor = os.open(self._path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+                os.write(self._descriptor, message)
+            except BlockingIOError:
+                return False
+            except OSError:  # no archiver: the next one may have another FIFO
+                self._close()
+                return False
+            return True
 
     def close(self) -> None:
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)

@@ -28,7 +28,15 @@ from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import UNFINISHED, Slot, SlotBudget, Slots
-from noctis.repository.spool_entries import NO_LINK, SUFFIX, SpoolEntry, entries, entry_name, numbers, sync_folder
+from noctis.repository.spool_entries import (
+    SUFFIX,
+    SpoolEntry,
+    entries,
+    entry_name,
+    link_or_rename,
+    numbers,
+    sync_folder,
+)
 from noctis.repository.spool_file import SpoolFile, SpoolFullError, out_of_resources
 
 __all__ = [
@@ -125,13 +133,7 @@ class Spool:
     def link(self, path: str, target: str) -> None:
         """Give a committed file its name in `new`."""
         with self._lock:
-            try:
-                os.link(path, target)
-            except OSError as error:
-                if error.errno not in NO_LINK:
-                    raise
-                os.rename(path, target)
-            else:
+            if link_or_rename(path, target):
                 self._linked.append(path)
 
     def _forget_linked(self) -> None:
@@ -223,7 +225,7 @@ def recover(root: Path) -> Recovered:
             if whole:
                 sync_folder(own.parent.parent / "new")
             for path in (*whole, *torn):
-                path.unlink()
+                path.unlink(missing_ok=True)
             promoted, removed = promoted + len(whole), removed + len(torn)
             (own / LOCK).unlink(missing_ok=True)
             own.rmdir()
@@ -236,7 +238,7 @@ def _promote(path: Path, new: Path, size: int) -> None:
     if path.stat().st_size != size:  # a slot that has held a longer instance
         os.truncate(path, size)
         os.utime(path, ns=(modified, modified))
-    os.link(path, new / entry_name(modified))
+    link_or_rename(path, new / entry_name(modified))
 
 
 @contextlib.contextmanager

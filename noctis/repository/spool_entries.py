@@ -86,6 +86,18 @@ def entries(root: Path) -> Iterator[SpoolEntry]:
             yield SpoolEntry(folder.parent.name, folder / name)
 
 
+def link_or_rename(path: Path | str, target: Path | str) -> bool:
+    """Give a file a second name, or another one where the file system has no links; whether it has both now."""
+    try:
+        os.link(path, target)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            raise
+        os.rename(path, target)
+        return False
+    return True
+
+
 def sync_folder(folder: Path) -> None:
     """fsync a folder, so that the names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

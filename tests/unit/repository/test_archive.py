@@ -219,3 +219,23 @@ def test_content_is_the_data_set_and_its_syntax(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         content(tmp_path / "4.dcm")
     assert not same_content(one, tmp_path / "4.dcm")
+
+
+def test_a_copy_into_a_folder_on_another_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.rename
+
+    def rename(source: str, target: str) -> None:
+        if Path(source).parent.name == ".incoming":
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    archive = Archive(tmp_path)
+    (tmp_path / "central" / "1" / "2").mkdir(parents=True)
+    placing = Placing(archive)
+    placing.copy("central/1/2/3.dcm", lambda target: os.write(target, b"whole"), 1_700_000_000_000_000_000)
+    placing.sync()
+    placed = tmp_path / "central" / "1" / "2" / "3.dcm"
+    assert placed.read_bytes() == b"whole"
+    assert placed.stat().st_mtime_ns == 1_700_000_000_000_000_000
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["3.dcm"]

@@ -128,3 +128,35 @@ def test_half_a_line_waits_for_its_other_half(receiver: HintReceiver, path: Path
     os.write(descriptor, b"\n")
     assert receiver.take() == []
     os.close(descriptor)
+
+
+def test_no_thread_writes_to_what_another_has_closed(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The archiver goes while two associations tell it: no hint ends in a file that was opened meanwhile."""
+    receiver, sender = HintReceiver(path), HintSender(path)
+    assert sender.send(HINT)
+    receiver.close()
+    late, begun, go_on = threading.Thread(target=sender.send, args=(HINT,)), threading.Event(), threading.Event()
+    real = os.write
+
+    def write(descriptor: int, data: bytes) -> int:
+        if threading.current_thread() is late:
+            begun.set()
+            assert go_on.wait(10)
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    late.start()
+    assert begun.wait(10)
+    other = threading.Thread(target=sender.send, args=(HINT,))  # finds nobody there, and closes
+    other.start()
+    other.join(0.5)  # it has to wait; without the lock it ends at once
+    files = [os.open(tmp_path / f"{number}.dcm", os.O_RDWR | os.O_CREAT) for number in range(8)]  # numbers are reused
+    go_on.set()
+    for thread in (late, other):
+        thread.join(10)
+    assert [os.fstat(file).st_size for file in files] == [0] * len(files)
+    for file in files:
+        os.close(file)
+    sender.close()

@@ -1,6 +1,7 @@
 """Slots: used again when cleared and never before, whatever they held; anything odd gets a file of its own."""
 
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -196,3 +197,18 @@ def test_its_name_leads_back_to_it(spool: Spool, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["0" * 16 + "-" + "a" * 16 + "-../x", "0" * 16 + "-" + "a" * 15 + "-1", "x-y-1"])
 def test_no_other_name_does(name: str, tmp_path: Path) -> None:
     assert entry_named(tmp_path, "central", name) is None
+
+
+def test_recovery_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path, "central", slots=SlotBudget(1 << 20))
+    commit(spool, b"left")
+    spool.close()
+
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    assert recover(tmp_path).promoted == 1
+    (entry,) = entries(tmp_path)
+    assert is_whole(entry.path)
+    assert list(tmp_path.glob("central/tmp/*")) == []
