@@ -5,13 +5,12 @@ scan. A spool of any length costs bounded memory: `SCAN_MAX` entries are held, a
 done. A scan that took long is repeated the later.
 """
 
-import itertools
 import time
 from pathlib import Path
 
 from noctis.repository import slots
 from noctis.repository.hints import Hint
-from noctis.repository.spool_entries import SpoolEntry, arrived_ns, entry_named, names_in_new
+from noctis.repository.spool_entries import SpoolEntry, arrived_ns, entry_named
 
 SCAN_MAX = 50_000  # entries in memory
 _SCAN_SHARE = 20  # a scan takes at most one part in so many of the time
@@ -79,18 +78,11 @@ class Backlog:
         self._scan_at = time.monotonic() + max(self._scan_seconds, _SCAN_SHARE * (time.monotonic() - begun))
 
     def _scan_facility(self, slug: str) -> None:
-        folder = self._root / slug / "new"
-        entries = sorted(slots.waiting(self._root, slug), key=lambda entry: entry.name)
-        names = names_in_new(self._root, slug)
-        if entries or names:
-            self._oldest[slug] = min([*names[:1], *[entry.name for entry in entries[:1]]])
-        if slug in self._held_slugs:
-            self._unseen += len(entries) + len(names)
-            return
-        for entry in itertools.chain(entries, (SpoolEntry(slug, folder / name) for name in names)):
+        for entry in slots.all_waiting(self._root, slug):
+            self._oldest.setdefault(slug, entry.name)
             if entry in self._waiting or entry in self._out:
                 continue
-            if entry in self._held:
+            if self._is_held(entry):
                 self._unseen += 1
             elif len(self._waiting) >= SCAN_MAX:
                 self._unseen += 1

@@ -16,7 +16,7 @@ from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Study, StudyStatus
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
-from noctis.repository.spool_entries import arrived_ns, names_in_new
+from noctis.repository.spool_entries import arrived_ns
 
 
 def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) -> int:
@@ -53,5 +53,5 @@ def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) ->
 
 def oldest(spool: Path, slug: str) -> datetime | None:
     """When the oldest entry came that waits in a facility's spool; None when none waits."""
-    names = [*names_in_new(spool, slug)[:1], *[entry.name for entry in slots.waiting(spool, slug)]]
-    return file_time(arrived_ns(min(names))) if names else None
+    first = next(slots.all_waiting(spool, slug), None)
+    return None if first is None else file_time(arrived_ns(first.name))

@@ -26,6 +26,7 @@ class MessageReader:
     """The state between two PDUs: how far the message in hand has come."""
 
     def __init__(self, contexts: frozenset[int]) -> None:
+        self.encoded: bytes | bytearray = b""  # the last command set as it came, for what pynetdicom shall read
         self._contexts = contexts
         self._command = bytearray()
         self._data_context: int | None = None  # a data set is expected, or coming, on this context
@@ -73,8 +74,12 @@ class MessageReader:
 
     def command(self) -> Command:
         """The command set that has just become whole."""
-        encoded, self._command, self._command_context = self._command, bytearray(), None
-        return commands.decode(encoded)
+        self.encoded, self._command, self._command_context = self._command, bytearray(), None
+        return commands.decode(self.encoded)
+
+    def peek(self) -> Command:
+        """The same, which stays."""
+        return commands.decode(self._command)
 
     def expect_data(self, context_id: int, has_data_set: bool) -> None:
         """Whether a data set follows the command."""

@@ -4,6 +4,7 @@ Takes a connected socket. Promises that no PDU longer than its limit is ever wai
 drips bytes is cut off at the PDU's deadline, however steadily it drips.
 """
 
+import select
 import socket
 import struct
 import time
@@ -112,6 +113,14 @@ class PduReader:
         at = self._start
         self._start = at + HEAD + length
         return kind, self._view[at + HEAD : self._start]
+
+    def has_input(self) -> bool:
+        """Whether something has come that was not given yet, or the peer has ended. Does not wait."""
+        if self._end > self._start:
+            return True
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def raw_head(self, content: memoryview) -> bytes:
         """The six bytes before `content`, as they came."""

@@ -7,7 +7,6 @@ read.
 """
 
 import itertools
-import select
 import socket
 import time
 from collections.abc import Iterator
@@ -25,20 +24,6 @@ if TYPE_CHECKING:
     from noctis.listener.association import StreamingAssociation
 
 
-class Messages(MessageReader):
-    """Keeps the last command set as it came, for what pynetdicom shall read."""
-
-    encoded: bytes | bytearray = b""
-
-    def peek(self) -> Command:
-        """The command set that has just become whole, which stays."""
-        return commands.decode(self._command)
-
-    def command(self) -> Command:
-        self.encoded = self._command
-        return super().command()
-
-
 class Transfer:
     """One association's messages, from its acceptance to its end."""
 
@@ -46,7 +31,7 @@ class Transfer:
         self.association = association
         self._socket = sock
         self._reader = reader
-        self._messages = Messages(frozenset(association._accepted_cx))
+        self._messages = MessageReader(frozenset(association._accepted_cx))
         self._services = association.own_services()
         self._pdvs: Iterator[Pdv] = iter(())  # what is left of the PDU at hand
         self._pending: tuple[PduType, memoryview] | None = None  # read while a service ran
@@ -212,7 +197,7 @@ class Transfer:
                 if pdv is not None:
                     if self._take(pdv) and wait:
                         return
-                elif wait or self._has_input():
+                elif wait or self._reader.has_input():
                     self._read_pdu()
                 else:
                     return
@@ -221,14 +206,6 @@ class Transfer:
         except delegation.ENDINGS as error:
             self._ended = error
             raise
-
-    def _has_input(self) -> bool:
-        reader = self._reader
-        if reader._end > reader._start:
-            return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(0))
 
     def _read_pdu(self) -> None:
         kind, content = self._next()

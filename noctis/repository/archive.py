@@ -159,15 +159,13 @@ class Placing:
                 self._make_folder(os.path.dirname(target))
         self._note(os.path.dirname(target))
 
-    def copy(self, relative: str, write: Callable[[int], None], modified_ns: int) -> None:
+    def copy(self, relative: str, write: Callable[[int], None]) -> None:
         """Give a place, which must be free, to a file that does not exist yet.
 
         Parameters
         ----------
         write
-            Writes it to an open file.
-        modified_ns
-            Its time of modification.
+            Writes it to an open file, and sets its time of modification.
 
         Raises
         ------
@@ -187,7 +185,6 @@ class Placing:
             descriptor = _create(name)
         self._copies.append((descriptor, name, target))
         write(descriptor)
-        os.utime(descriptor, ns=(modified_ns, modified_ns))
 
     def close(self) -> None:
         """Remove the copies that no sync has given a name. Never raises."""

@@ -13,7 +13,6 @@ interrupted, and is finished whatever the policy.
 
 import errno
 import hashlib
-import os
 import random
 import sys
 import time
@@ -285,10 +284,7 @@ class Index:
 
     def _copy_slot(self, work: _Work, position: int, filing: Filing, relative: str) -> None:
         try:
-            modified_ns = os.stat(filing.source).st_mtime_ns
-            work.placing.copy(
-                relative, lambda target: slots.copy(filing.source, filing.slot, filing.meta, target), modified_ns
-            )
+            work.placing.copy(relative, lambda target: slots.copy(filing.source, filing.slot, filing.meta, target))
         except FileExistsError:
             raise _LeftOut(position, Outcome.EJECT) from None
         except slots.SlotGoneError:

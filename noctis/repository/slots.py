@@ -14,11 +14,13 @@ With no slot free (the archiver is away, or slower) instances go into files of t
 import contextlib
 import errno
 import fcntl
+import heapq
 import mmap
 import os
 import threading
 from collections import deque
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 
 from noctis.errors import StorageError
@@ -147,29 +149,36 @@ def waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
         for name in names:
             if name.endswith(SUFFIX):
                 path = folder / name
-                meta, _ = _look(path)
+                meta = _look(path)
                 if meta is not None and meta.record is not None and meta.record.stamp:
                     yield SpoolEntry(slug, path, meta.record.stamp)
 
 
+def all_waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
+    """The committed instances of one facility that are not filed yet, wherever they lie, oldest first."""
+    own = (SpoolEntry(slug, root / slug / "new" / name) for name in names_in_new(root, slug))
+    return heapq.merge(own, sorted(waiting(root, slug), key=_name), key=_name)
+
+
 def everything_waiting(root: Path) -> Iterator[SpoolEntry]:
-    """Every committed instance that is not filed yet, wherever it lies; oldest first within each facility."""
+    """The same of every facility."""
     for folder in sorted(root.glob("*/new")):
-        slug = folder.parent.name
-        own = (SpoolEntry(slug, folder / name) for name in names_in_new(root, slug))
-        yield from sorted((*own, *waiting(root, slug)), key=lambda entry: entry.name)
+        yield from all_waiting(root, folder.parent.name)
 
 
-def _look(path: Path) -> tuple[filemeta.FileMeta | None, int]:
-    """What a file below `tmp` says of itself, if anything, and its time of modification (ns)."""
+_name = attrgetter("name")
+
+
+def _look(path: Path) -> filemeta.FileMeta | None:
+    """What a file below `tmp` says of itself, if anything."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return filemeta.read(descriptor), os.fstat(descriptor).st_mtime_ns
+            return filemeta.read(descriptor)
         finally:
             os.close(descriptor)
     except (OSError, StorageError):
-        return None, 0
+        return None
 
 
 def _stamped(stamp: str) -> bytes:
@@ -201,7 +210,7 @@ def eject(root: Path, entry: SpoolEntry) -> SpoolEntry | None:
 
     None when the slot does not hold it any more. Done again after a crash it makes a second one, a duplicate.
     """
-    meta, modified_ns = _look(entry.path)
+    meta = _look(entry.path)
     if meta is None or meta.record is None or meta.record.stamp != entry.slot:
         return None
     folder = root / entry.slug / "new"
@@ -210,7 +219,6 @@ def eject(root: Path, entry: SpoolEntry) -> SpoolEntry | None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         copy(entry.path, entry.slot, meta, descriptor)
-        os.utime(descriptor, ns=(modified_ns, modified_ns))
         os.fsync(descriptor)
         os.rename(temporary, target)
     except BaseException as error:
@@ -232,6 +240,8 @@ class SlotGoneError(StorageError):
 def copy(slot: Path, stamp: str, meta: filemeta.FileMeta, target: int) -> None:
     """Copy the instance of this stamp from its slot to an open, empty file, which is as if it had never been in one.
 
+    The time of modification goes with it.
+
     Past the page cache where that can be: what is archived is not read again soon, and the memory that it would take
     costs more than the copy. Small ones are cheaper through it.
     """
@@ -241,6 +251,7 @@ def copy(slot: Path, stamp: str, meta: filemeta.FileMeta, target: int) -> None:
     with _buffers.lend() as buffer:
         source = os.open(slot, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            modified_ns = os.fstat(source).st_mtime_ns
             if os.preadv(source, [buffer[:size]], 0) != size:
                 raise StorageError("a slot ends early")
         finally:
@@ -252,6 +263,7 @@ def copy(slot: Path, stamp: str, meta: filemeta.FileMeta, target: int) -> None:
         done = _write_directly(target, buffer, size // _BLOCK * _BLOCK) if size >= _DIRECT_FROM else 0
         while done < size:
             done += os.pwrite(target, buffer[done:size], done)
+    os.utime(target, ns=(modified_ns, modified_ns))
 
 
 def _write_directly(target: int, buffer: memoryview, size: int) -> int:

@@ -233,7 +233,12 @@ def test_a_copy_into_a_folder_on_another_disk(tmp_path: Path, monkeypatch: pytes
     archive = Archive(tmp_path)
     (tmp_path / "central" / "1" / "2").mkdir(parents=True)
     placing = Placing(archive)
-    placing.copy("central/1/2/3.dcm", lambda target: os.write(target, b"whole"), 1_700_000_000_000_000_000)
+
+    def write(target: int) -> None:
+        os.write(target, b"whole")
+        os.utime(target, ns=(1_700_000_000_000_000_000,) * 2)
+
+    placing.copy("central/1/2/3.dcm", write)
     placing.sync()
     placed = tmp_path / "central" / "1" / "2" / "3.dcm"
     assert placed.read_bytes() == b"whole"

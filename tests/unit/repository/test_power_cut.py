@@ -58,12 +58,12 @@ class House:
         placing = Placing(self.archive)
         metas = []
         for entry in self.entries:
-            meta, modified_ns = slots._look(entry.path)
+            meta = slots._look(entry.path)
             assert meta is not None
             metas.append(meta)
             relative = self.archive.relative("central", "1", "1", meta.sop_instance_uid)
             if entry.slot:
-                placing.copy(relative, copier(entry, meta), modified_ns)
+                placing.copy(relative, copier(entry, meta))
             else:
                 placing.put(entry.path, relative, lambda path: pytest.fail(f"{path} is in the way"))
         placing.sync()
