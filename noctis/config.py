@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -24,108 +24,25 @@ from pydantic_settings import (
 
 from noctis.errors import ConfigError
 from noctis.home import Home
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-AETitle = Annotated[
-    str,
-    Field(min_length=1, max_length=16, pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e])?$"),
-]
-Seconds = Annotated[float, Field(gt=0)]
-Bytes = Annotated[int, Field(ge=0)]
+from noctis.sections import (
+    ArchiverSettings,
+    AuditSettings,
+    DatabaseSettings,
+    FacilitySettings,
+    ListenerSettings,
+    LoggingSettings,
+    ScheduleSettings,
+    Section,
+    ServerSettings,
+    StorageSettings,
+    SupervisorSettings,
+    TlsSettings,
+)
 
 ENV_PREFIX = "NOCTIS_"
 ENV_CONFIG = "NOCTIS_CONFIG"  # the configuration file itself
 CONFIG_NAME = "noctis.yaml"
 SYSTEM_CONFIG = Path("/etc/noctis") / CONFIG_NAME
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSettings(Section):
-    """The default listener, and what all listeners share."""
-
-    ae_title: AETitle = "NOCTIS_SERVER"
-    port: Port = 11112
-    bind: str = "0.0.0.0"  # an IPv4 or IPv6 address
-    advertised_host: str | None = None  # what onboarding cards say; None: this machine's name
-
-    @field_validator("bind")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        import ipaddress
-
-        try:
-            return str(ipaddress.ip_address(value))
-        except ValueError:
-            raise ValueError("an IPv4 or IPv6 address such as 0.0.0.0, 127.0.0.1 or ::") from None
-
-
-class FacilitySettings(Section):
-    """How AE titles and ports are generated."""
-
-    first_port: Port = 11113
-    last_port: Port = 15112
-    reserved_ports: tuple[Port, ...] = ()  # never given to a facility: other programs on this machine use them
-
-    @model_validator(mode="after")
-    def _a_range(self) -> Self:
-        if self.first_port > self.last_port:
-            raise ValueError(f"last_port {self.last_port} not below first_port {self.first_port}")
-        return self
-
-
-class ListenerSettings(Section):
-    """One listener."""
-
-    on_demand: bool = False  # fork at the first connection, retire when idle
-    idle_seconds: Seconds = 60.0  # on demand: how long without an association before it retires
-    drain_seconds: Annotated[float, Field(ge=0)] = 30.0
-    backlog: Annotated[int, Field(ge=1, le=65535)] = 128
-    max_associations: Annotated[int, Field(ge=1)] = 200
-    max_pdu_bytes: Annotated[int, Field(ge=4096, le=1 << 24)] = 131072
-    association_request_seconds: Seconds = 30.0  # ARTIM, PS3.8 §9.1.4
-    pdu_seconds: Seconds = 60.0  # from the first byte of one PDU to its last
-    idle_association_seconds: Seconds = 300.0  # between two PDUs
-
-
-class StorageSettings(Section):
-    """Spool, archive and quarantine."""
-
-    media: Path | None = None  # the archive folder; None: <home>/media/dicom_files
-    layout: Literal["tree", "flat"] = "tree"
-    durability: Literal["strict", "fast"] = "strict"
-    conflict: Literal["keep", "replace"] = "keep"
-    reserve_bytes: Bytes = 1 << 30  # free space that is never used up: below it C-STORE answers A700
-    slot_bytes: Bytes = 64 << 20  # of each listener, in spool files that are used again; 0: none are
-    quarantine_max_instances: Annotated[int, Field(ge=0)] = 10_000  # a facility
-
-
-class ArchiverSettings(Section):
-    """From the spool into the archive and the index."""
-
-    scan_seconds: Seconds = 2.0  # how often the spool is scanned for what no hint told of
-    batch_instances: Annotated[int, Field(ge=1, le=10_000)] = 500  # one transaction at the most
-    study_quiet_seconds: Annotated[float, Field(ge=0)] = 60.0  # a study is complete when quiet for so long
-
-
-class DatabaseSettings(Section):
-    url: str | None = None  # any SQLAlchemy URL; None: SQLite at <home>/noctis.db
-    connect_seconds: Seconds = 5.0
-    migrate: bool = True  # `supervise` upgrades the schema by itself at start
-
-
-class SupervisorSettings(Section):
-    watch_seconds: Annotated[float, Field(ge=0.05, le=10)] = 0.25  # how often the facilities table is looked at
-    backoff_max_seconds: Seconds = 60.0
-    crash_limit: Annotated[int, Field(ge=1)] = 5  # crashes a minute before a listener is throttled
-
-
-class LoggingSettings(Section):
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "console", "json"] = "auto"  # auto: console on a terminal, JSON otherwise
-    file: bool = False  # also to <home>/logs/noctis.log, re-opened when logrotate has moved it
 
 
 class Settings(BaseSettings):
@@ -139,10 +56,13 @@ class Settings(BaseSettings):
     server: ServerSettings = ServerSettings()
     facilities: FacilitySettings = FacilitySettings()
     listeners: ListenerSettings = ListenerSettings()
+    tls: TlsSettings = TlsSettings()
     storage: StorageSettings = StorageSettings()
     archiver: ArchiverSettings = ArchiverSettings()
     database: DatabaseSettings = DatabaseSettings()
     supervisor: SupervisorSettings = SupervisorSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    audit: AuditSettings = AuditSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

@@ -25,6 +25,47 @@ def contact_options(function: Any) -> Any:
     return function
 
 
+DEFAULT = "default"  # what an option is given to go back to the configured value
+
+
+class NumberOrDefault(click.ParamType):  # type: ignore[type-arg]
+    """A whole number from 0 on, or the word `default`."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == DEFAULT or isinstance(value, int):
+            return value
+        if not value.isascii() or not value.isdigit():
+            self.fail(f"{value!r} is neither a number nor {DEFAULT!r}", param, ctx)
+        return int(value)
+
+
+def policy_options(function: Any) -> Any:
+    """Options of what a facility may have otherwise than the configuration says, each with `default` to go back."""
+    limits = (
+        ("--quarantine-max", "quarantine_max_instances", "Instances that its quarantine holds at the most."),
+        ("--max-associations", "max_associations", "Associations at once, on all its ports."),
+        ("--max-instance-bytes", "max_instance_bytes", "The largest data set that is taken."),
+        ("--quota-bytes", "quota_bytes", "What its archived files may have; beyond it C-STORE answers A700."),
+        ("--quota-instances", "quota_instances", "How many instances it may have; beyond it C-STORE answers A700."),
+    )
+    choices = (
+        (
+            "--conflict",
+            ("keep", "replace"),
+            "The same SOP Instance UID with other bytes: keep the first, or replace it.",
+        ),
+        ("--tls", ("on", "off"), "Whether its own port speaks TLS."),
+        ("--client-certificates", ("required", "optional", "off"), "Whether TLS callers must show a certificate."),
+    )
+    for option, field, text in reversed(limits):
+        function = click.option(option, field, type=NumberOrDefault(), metavar="N|default", help=text)(function)
+    for option, words, text in reversed(choices):
+        function = click.option(option, type=click.Choice([*words, DEFAULT]), help=text)(function)
+    return function
+
+
 @facility.command()
 @click.argument("name")
 @click.option("--ae-title", metavar="AET", help="At most 16 characters; generated from the name if left out.")
@@ -209,12 +250,7 @@ def show(app: App, name: str, as_json: bool) -> None:
 @click.option("--ae-title", metavar="AET")
 @click.option("--port", type=int)
 @click.option("--workers", type=int, help="Processes that share its port.")
-@click.option(
-    "--conflict",
-    type=click.Choice(["keep", "replace", "default"]),
-    help="The same SOP Instance UID with other bytes: keep the first, or replace it.",
-)
-@click.option("--quarantine-max", metavar="N|default", help="Instances that its quarantine holds at the most.")
+@policy_options
 @click.option("--enabled/--disabled", default=None, help="Whether its port is open.")
 @contact_options
 @json_option
@@ -224,30 +260,17 @@ def edit(
     /,
     name: str,
     new_name: str | None,
-    conflict: str | None,
-    quarantine_max: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
     """Change a facility. Live associations go on; only a new port needs a new socket."""
     changes = {field: value for field, value in given.items() if value is not None}
+    changes |= {field: None for field, value in changes.items() if value == DEFAULT}
     if new_name is not None:
         changes["name"] = new_name
-    if conflict is not None:
-        changes["conflict"] = None if conflict == "default" else conflict
-    if quarantine_max is not None:
-        changes["quarantine_max_instances"] = quarantine_limit(quarantine_max)
     if not changes:
         raise click.UsageError("nothing to change was given; see: noctis facility edit --help")
     answer(app, app.registry.edit(name, changes), "changed", as_json)
-
-
-def quarantine_limit(text: str) -> int | None:
-    if text == "default":
-        return None
-    if not text.isascii() or not text.isdigit():
-        raise click.BadParameter(f"{text!r} is neither a number nor 'default'", param_hint="--quarantine-max")
-    return int(text)
 
 
 def answer(app: App, record: "FacilityRecord", what: str, as_json: bool) -> None:

@@ -90,6 +90,12 @@ class Facility(Base):
     workers: Mapped[int] = mapped_column(Integer, default=1, server_default=text("1"))
     conflict: Mapped[str | None] = mapped_column(String(16))  # keep | replace; NULL: the configured default
     quarantine_max_instances: Mapped[int | None] = mapped_column(Integer)  # NULL: the configured default
+    max_associations: Mapped[int | None] = mapped_column(Integer)  # NULL: the configured default; so are these
+    max_instance_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    quota_instances: Mapped[int | None] = mapped_column(BigInteger)
+    tls: Mapped[str | None] = mapped_column(String(16))  # on | off
+    client_certificates: Mapped[str | None] = mapped_column(String(16))  # required | optional | off
     address: Mapped[str | None] = mapped_column(Text)
     phone: Mapped[str | None] = mapped_column(String(64))
     email: Mapped[str | None] = mapped_column(String(254))
@@ -98,6 +104,12 @@ class Facility(Base):
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     devices: Mapped[list["Device"]] = relationship(
         back_populates="facility", cascade="all, delete-orphan", passive_deletes=True, order_by="Device.ae_title"
+    )
+    certificates: Mapped[list["ClientCertificate"]] = relationship(
+        back_populates="facility",
+        cascade="all, delete-orphan",
+        passive_deletes=True,
+        order_by="ClientCertificate.fingerprint",
     )
 
 
@@ -117,6 +129,21 @@ class Device(Base):
     network: Mapped[str] = mapped_column(String(64), default="", server_default=text("''"))  # "": from anywhere
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
     facility: Mapped[Facility] = relationship(back_populates="devices")
+
+
+class ClientCertificate(Base):
+    """A TLS client certificate that belongs to one facility, or to one device of it."""
+
+    __tablename__ = "client_certificate"
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))
+    device: Mapped[str] = mapped_column(String(16), server_default=text("''"))  # calling AE title; "": any
+    fingerprint: Mapped[str] = mapped_column(String(64), unique=True)  # SHA-256 of the DER form, hex
+    subject: Mapped[str] = mapped_column(Text, server_default=text("''"))  # RFC 4514
+    not_after: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+    facility: Mapped[Facility] = relationship(back_populates="certificates")
 
 
 class UsedPort(Base):

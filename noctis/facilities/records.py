@@ -31,6 +31,12 @@ class FacilityRecord:
     workers: int
     conflict: str | None
     quarantine_max_instances: int | None
+    max_associations: int | None
+    max_instance_bytes: int | None
+    quota_bytes: int | None
+    quota_instances: int | None
+    tls: str | None
+    client_certificates: str | None
     address: str | None
     phone: str | None
     email: str | None

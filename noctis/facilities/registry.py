@@ -25,6 +25,12 @@ from noctis.facilities.recognition import strip_title
 from noctis.facilities.records import DeviceRecord, FacilityRecord
 
 CONFLICT_POLICIES = ("keep", "replace")
+CHOICES = {  # field → what it may be besides None, which is the configured default
+    "conflict": CONFLICT_POLICIES,
+    "tls": ("on", "off"),
+    "client_certificates": ("required", "optional", "off"),
+}
+LIMITS = ("quarantine_max_instances", "max_associations", "max_instance_bytes", "quota_bytes", "quota_instances")
 WORKERS_MAX = 64
 
 
@@ -73,7 +79,9 @@ class Registry:
     def snapshot(self) -> snapshots.Snapshot:
         """What listeners shall know. A row that plain SQL has filled with what cannot be used is left out and named."""
         facility, device = models.Facility, models.Device
-        columns = [getattr(facility, field.name) for field in fields(snapshots.Facility) if field.name != "devices"]
+        certificate = models.ClientCertificate
+        lists = ("devices", "certificates")
+        columns = [getattr(facility, each.name) for each in fields(snapshots.Facility) if each.name not in lists]
         with reading(self._engine) as connection:
             rows = connection.execute(
                 select(*columns).where(facility.removed_at.is_(None)).order_by(facility.slug)
@@ -83,11 +91,24 @@ class Registry:
                 select(device.facility_id, device.ae_title, device.network).order_by(device.ae_title, device.network)
             ):
                 devices.setdefault(owner, []).append(snapshots.Device(strip_title(title), network))
+            certificates: dict[int, list[snapshots.ClientCertificate]] = {}
+            for owner, fingerprint, title in connection.execute(
+                select(certificate.facility_id, certificate.fingerprint, certificate.device).order_by(
+                    certificate.fingerprint
+                )
+            ):
+                bound = snapshots.ClientCertificate(fingerprint.lower(), strip_title(title))
+                certificates.setdefault(owner, []).append(bound)
         usable: list[snapshots.Facility] = []
         refused: list[str] = []
         for row in rows:
             try:
-                usable.append(self._usable(snapshots.Facility(**row._mapping, devices=tuple(devices.get(row.id, ())))))
+                known = snapshots.Facility(
+                    **row._mapping,
+                    devices=tuple(devices.get(row.id, ())),
+                    certificates=tuple(certificates.get(row.id, ())),
+                )
+                usable.append(self._usable(known))
             except UsageError as error:
                 refused.append(f"facility {row.id} ({row.name!r}): {error.message}")
         return snapshots.Snapshot(tuple(usable), tuple(refused))
@@ -97,8 +118,8 @@ class Registry:
             raise UsageError(f"the slug {facility.slug!r} cannot be a folder name")
         if facility.port == self._settings.server.port:
             raise UsageError(f"its port {facility.port} is the default listener's")
-        if facility.conflict not in (None, *CONFLICT_POLICIES):
-            raise UsageError(f"its conflict rule {facility.conflict!r} is not one of {', '.join(CONFLICT_POLICIES)}")
+        for field in (*CHOICES, *LIMITS):
+            _check_policy(field, getattr(facility, field))
         return replace(facility, ae_title=naming.check_ae_title(facility.ae_title))
 
     # -- changing
@@ -144,7 +165,7 @@ class Registry:
             return _record(facility)
 
     def edit(self, key: str, changes: dict[str, Any]) -> FacilityRecord:
-        """Change what `changes` names: name, ae_title, port, workers, conflict, quarantine_max_instances, enabled and
+        """Change what `changes` names: name, ae_title, port, workers, enabled, what `CHOICES` and `LIMITS` have, and
         the contact fields. The slug stays: it is the folder.
         """
         with self._changing() as session:
@@ -241,8 +262,7 @@ class Registry:
             return ports.check_port(session, self._settings, value, facility.id)
         if field == "workers":
             return _check_workers(value)
-        if field == "conflict" and value not in (None, *CONFLICT_POLICIES):
-            raise UsageError(f"the conflict rule is {' or '.join(CONFLICT_POLICIES)}, not {value!r}")
+        _check_policy(field, value)
         return value
 
     def _check_title(self, session: Session, title: str, owner: int | None = None) -> str:
@@ -348,6 +368,18 @@ def _check_workers(workers: int) -> int:
     if not 1 <= workers <= WORKERS_MAX:
         raise UsageError(f"workers is {workers}; 1 to {WORKERS_MAX} are possible")
     return workers
+
+
+def _check_policy(field: str, value: Any) -> None:
+    choices = CHOICES.get(field)
+    if choices and value not in (None, *choices):
+        raise UsageError(f"{field} is {' or '.join(choices)}, not {value!r}")
+    if (
+        field in LIMITS
+        and value is not None
+        and not 0 <= value < 1 << (31 if field.startswith(("max_a", "quar")) else 63)
+    ):
+        raise UsageError(f"{field} is a number from 0 on, not {value!r}")
 
 
 def _record(row: models.Facility) -> FacilityRecord:

@@ -38,6 +38,14 @@ class Device:
 
 
 @dataclass(frozen=True)
+class ClientCertificate:
+    """A TLS client certificate that is bound to a facility."""
+
+    fingerprint: str  # SHA-256 of the DER form, hex
+    device: str = ""  # the calling AE title that it is for; "": any of the facility
+
+
+@dataclass(frozen=True)
 class Facility:
     """What a listener must know of a facility. `id` is the row's; files and messages use `slug`."""
 
@@ -49,8 +57,15 @@ class Facility:
     enabled: bool = True
     workers: int = 1
     conflict: str | None = None  # keep | replace; None: the configured default
-    quarantine_max_instances: int | None = None
+    quarantine_max_instances: int | None = None  # None: the configured default; so are these
+    max_associations: int | None = None
+    max_instance_bytes: int | None = None
+    quota_bytes: int | None = None
+    quota_instances: int | None = None
+    tls: str | None = None  # on | off
+    client_certificates: str | None = None  # required | optional | off
     devices: tuple[Device, ...] = ()
+    certificates: tuple[ClientCertificate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,13 @@ def parse(text: bytes) -> Snapshot:
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']}, expected {FORMAT}")
         facilities = tuple(
-            Facility(**{**row, "devices": tuple(Device(**device) for device in row["devices"])})
+            Facility(
+                **{
+                    **row,
+                    "devices": tuple(Device(**device) for device in row["devices"]),
+                    "certificates": tuple(ClientCertificate(**each) for each in row.get("certificates", ())),
+                }
+            )
             for row in document["facilities"]
         )
         return Snapshot(facilities, tuple(document["refused_rows"]))

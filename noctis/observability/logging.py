@@ -14,8 +14,8 @@ from typing import Any, TextIO
 
 import structlog
 
-from noctis.config import LoggingSettings
 from noctis.home import Home
+from noctis.sections import LoggingSettings
 
 LOG_FILE = "noctis.log"
 
