@@ -80,11 +80,16 @@ def _feed_request(association: "StreamingAssociation", raw: bytearray) -> None:
 
 
 def _reject(association: "StreamingAssociation", refusal: Refusal) -> None:
-    listener, origin = association.listener, association.origin
     association.acse.send_reject(*refusal.reject.value)
     association.pump()
     association.is_rejected = True
     evt.trigger(association, evt.EVT_REJECTED, {})
+    note_refusal(association, refusal)
+
+
+def note_refusal(association: "StreamingAssociation", refusal: Refusal) -> None:
+    """Into the log, the ledger and the count. What the caller is told, if it can be told anything, is not done here."""
+    listener, origin = association.listener, association.origin
     listener.scoreboard.add(Counter.REFUSED)
     association.log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
     listener.journal.append(
