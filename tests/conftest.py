@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from noctis.config import Settings, load_settings
 from noctis.db.engine import make_engine
 from noctis.db.migrate import upgrade
+from tests import privacy
 from tests.postgres import PostgresServer
 
 BACKENDS = ("sqlite", "postgresql")
@@ -21,6 +22,18 @@ BACKENDS = ("sqlite", "postgresql")
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("NOCTIS_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_tells_of_a_patient(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever was logged while a test ran, and whatever it left for people to read."""
+    folder = request.getfixturevalue("tmp_path") if "tmp_path" in request.fixturenames else None
+    yield
+    if request.node.get_closest_marker("tells_of_patients") is None:
+        for _, name, text in request.node._report_sections:
+            privacy.look(text, name)
+        if folder is not None:
+            privacy.look_at_files(folder)
 
 
 @pytest.fixture(autouse=True)

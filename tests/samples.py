@@ -10,6 +10,8 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from tests import privacy
+
 # Their pixel data, or a sequence in them, ends before its declared length: these belong into quarantine.
 TRUNCATED = frozenset({"MR_truncated.dcm", "rtplan_truncated.dcm"})
 
@@ -59,6 +61,7 @@ def storable_files() -> tuple[Sample, ...]:
             except Exception:  # noqa: BLE001 - whatever pydicom's collection holds that is no instance
                 continue
             if complete and all((sample.sop_instance_uid, sample.study_instance_uid, sample.sop_class_uid)):
+                privacy.sent(dataset)
                 found.append(sample)
     return tuple(found)
 
@@ -69,7 +72,7 @@ def make_instance(
     series: str,
     number: int = 1,
     name: str = "Doe^Jane",
-    patient_id: str = "4711",
+    patient_id: str = "PAT-4711",
     pixels: bytes = b"\0" * 512,
     sop_instance: str | None = None,
     modality: str = "CT",
@@ -88,6 +91,7 @@ def make_instance(
     dataset.Modality = modality
     dataset.PatientName, dataset.PatientID = name, patient_id
     dataset.PatientBirthDate, dataset.PatientSex = "19700203", "F"
+    privacy.sent(dataset)
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
     dataset.SeriesNumber, dataset.InstanceNumber = 1, number
     side = 16

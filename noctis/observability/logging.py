@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,13 +22,19 @@ LOG_FILE = "noctis.log"
 
 
 class _Lines:
-    """A file-like object that writes whole lines to a descriptor, and to a file that may be rotated away."""
+    """A file-like object that writes whole lines to a descriptor, and to a file that may be rotated away.
+
+    The file's descriptor is never written to once its number may mean another file, an image or a sender's connection
+    for example: a forked child, which closes what it inherits, opens its own, and threads take turns.
+    """
 
     def __init__(self, stream: TextIO, path: Path | None) -> None:
         self._stream = stream
         self._path = path
         self._file = -1
         self._inode = 0
+        self._pid = 0  # of the process that opened it
+        self._lock = threading.Lock()
 
     def write(self, text: str) -> int:
         line = text.encode("utf-8", "backslashreplace")
@@ -45,16 +52,30 @@ class _Lines:
 
     def _write_file(self, line: bytes) -> None:
         assert self._path is not None
-        try:
-            moved = not self._path.exists() or self._path.stat().st_ino != self._inode
-            if self._file < 0 or moved:
-                if self._file >= 0:
-                    os.close(self._file)
-                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                self._inode = os.fstat(self._file).st_ino
-            os.write(self._file, line)
-        except OSError:
-            self._file = -1  # a full disk must not stop receiving; the next line tries again
+        if self._pid != os.getpid():
+            self._file, self._pid, self._lock = -1, os.getpid(), threading.Lock()
+        with self._lock:
+            try:
+                self._open_if_moved(self._path)
+                os.write(self._file, line)
+            except OSError:  # a full disk must not stop receiving; the next line tries again
+                self._close()
+
+    def _open_if_moved(self, path: Path) -> None:
+        if self._file >= 0:
+            try:
+                if os.stat(path).st_ino == self._inode:
+                    return
+            except FileNotFoundError:
+                pass
+            self._close()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inode = os.fstat(self._file).st_ino
+
+    def _close(self) -> None:
+        descriptor, self._file = self._file, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class _ToStructlog(logging.Handler):

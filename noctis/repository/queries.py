@@ -61,7 +61,7 @@ class StudyFilter:
 def _dates(text: str) -> list[ColumnElement[bool]]:
     first, dash, last = text.partition("-")
     if not (first or last) or any(part and not _is_date(part) for part in (first, last)):
-        raise UsageError(f"{text!r} is no date", fix="YYYYMMDD or YYYYMMDD-YYYYMMDD, for example 20260101-20260131")
+        raise UsageError("this is no date", fix="YYYYMMDD or YYYYMMDD-YYYYMMDD, for example 20260101-20260131")
     if not dash:
         return [Study.study_date == first]
     found: list[ColumnElement[bool]] = [Study.study_date != ""]
@@ -110,7 +110,8 @@ def one_study(engine: Engine, study_uid: str, facility_id: int | None = None) ->
         where.append(Study.facility_id == facility_id)
     found = _fetch(engine, _studies().where(*where).limit(10))
     if not found:
-        raise NotFoundError(f"no study has the Study Instance UID {study_uid!r}", fix="noctis study list")
+        # not repeated: what was typed may be a patient's name or ID, and errors end in logs
+        raise NotFoundError("no study has this Study Instance UID", fix="noctis study list")
     if len(found) > 1:
         owners = ", ".join(row["facility"] for row in found)
         raise UsageError(f"several facilities have this study: {owners}", fix="say which one with --facility")

@@ -20,6 +20,7 @@ from noctis.errors import SupervisorError
 from noctis.facilities.records import FacilityRecord
 from noctis.facilities.registry import Registry
 from noctis.supervisor.control import Control
+from tests import privacy
 from tests.support import free_ports, wait_for
 
 PORTS = 40  # the default one and 39 for facilities
@@ -73,9 +74,13 @@ class Noctis:
     def run(self, *arguments: str | Path | int, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `noctis …` to its end, whatever it returns."""
         command = [sys.executable, "-m", "noctis", *map(str, arguments)]
-        return subprocess.run(
+        done = subprocess.run(
             command, input=stdin, capture_output=True, text=True, env=self.environment, timeout=120, check=False
         )
+        privacy.look(done.stderr, f"noctis {' '.join(map(str, arguments))}")
+        if arguments[0] in ("status", "check"):
+            privacy.look(done.stdout, f"noctis {arguments[0]}")
+        return done
 
     def cli(self, *arguments: str | Path | int) -> str:
         """What `noctis …` prints; it must succeed."""
@@ -161,6 +166,10 @@ class Noctis:
                 continue
         return found
 
+    def family(self) -> list[int]:
+        """The pids of the parent and of all its processes."""
+        return [self.pid, *(child.pid for child in psutil.Process(self.pid).children(recursive=True))]
+
     def start(self, *arguments: str, wait: bool = True) -> "Noctis":
         """`noctis supervise …` in the background; waits until every listener is up, or cannot be."""
         assert not self.is_running, "it runs already"
@@ -229,6 +238,7 @@ class Noctis:
     def end(self) -> None:
         """Leave nothing behind."""
         if self.is_running:
+            privacy.look_at_processes(self.family())
             try:
                 self.stop()
             except subprocess.TimeoutExpired:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.scu import Association, StoreMessage
 from bench.studies import TINY, Template, Uids, make_uid
+from tests import privacy
 
 # storescu proposes one family of transfer syntaxes a call.
 PROPOSE = {
@@ -104,6 +105,7 @@ class StubbornSender(threading.Thread):
 
     def run(self) -> None:
         template = Template(TINY)
+        privacy.sent_values(("Bench^Mark", "BENCH1", "19700101"))  # what bench.studies sends
         base = self._seed * 10_000_000
         number = 10
         while not self._stop_requested.is_set():

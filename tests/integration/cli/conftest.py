@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from noctis.cli import run
+from tests import privacy
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def noctis(home: Path, capsys: pytest.CaptureFixture[str]) -> Call:
         captured = capsys.readouterr()
         answer = Answer(found, captured.out, captured.err)
         assert "Traceback" not in answer.out + answer.err
+        privacy.look(answer.err, "stderr")
+        if {"status", "check"} & {str(word) for word in arguments}:
+            privacy.look(answer.out, f"noctis {arguments[0]}")
         if code is not None:
             assert answer.code == code, answer
         return answer

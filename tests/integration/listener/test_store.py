@@ -52,7 +52,7 @@ def encoded(dataset: Dataset, explicit: bool = True) -> bytes:
 def image() -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CTImageStorage, generate_uid()
-    dataset.PatientName, dataset.PatientID = "Doe^Jane", "4711"
+    dataset.PatientName, dataset.PatientID = "Doe^Jane", "PAT-4711"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.Rows = dataset.Columns = 2
     dataset.PixelData = b"\1\2\3\4"
@@ -89,7 +89,7 @@ def test_a_sound_instance_is_spooled_bit_for_bit_and_explains_itself(listener: R
     assert meta.transfer_syntax_uid == ExplicitVRLittleEndian
     assert (meta.origin.calling, meta.origin.called, meta.origin.address) == ("CT1", "CENTRAL", "127.0.0.1")
     assert meta.origin.port == listener.port
-    assert dcmread(path).PatientID == "4711"
+    assert dcmread(path).PatientID == "PAT-4711"
     assert path.stat().st_mode & 0o777 == 0o600
     assert listener.scoreboard.get(Counter.INSTANCES) == 1
     assert listener.unfinished() == []

@@ -1,0 +1,62 @@
+"""The log file: rotated away, forked, and never another file's."""
+
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+import structlog
+
+from noctis.home import Home
+from noctis.observability.logging import LOG_FILE, configure
+from noctis.sections import LoggingSettings
+
+
+@pytest.fixture
+def log_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Logging is set up to write there too."""
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    home = Home(tmp_path, tmp_path / "media")
+    home.logs.mkdir()
+    configure(LoggingSettings(file=True), home=home)
+    return home.logs / LOG_FILE
+
+
+def events(path: Path) -> list[str]:
+    return [json.loads(line)["event"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_file_that_was_moved_is_opened_anew(log_file: Path) -> None:
+    log = structlog.get_logger()
+    log.info("first")
+    moved = log_file.rename(log_file.with_suffix(".1"))
+    log.info("second")
+    assert (events(moved), events(log_file)) == (["first"], ["second"])
+    assert log_file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_child_that_closed_what_it_inherited_writes_to_no_other_file(log_file: Path, tmp_path: Path) -> None:
+    """Its descriptor's number may be an image's by then."""
+    structlog.get_logger().info("of the parent")
+    image = tmp_path / "image.dcm"
+    child = os.fork()
+    if child == 0:
+        try:
+            os.closerange(3, 256)
+            opened = [os.open(image, os.O_RDWR | os.O_CREAT, 0o600) for _ in range(3, 256)]
+            structlog.get_logger().info("of the child", opened=len(opened))
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert image.read_bytes() == b""
+    assert events(log_file) == ["of the parent", "of the child"]
+
+
+def test_a_file_that_cannot_be_written_stops_nothing(log_file: Path) -> None:
+    log = structlog.get_logger()
+    log_file.parent.rmdir()
+    log.info("lost")
+    log_file.parent.mkdir()
+    log.info("back")
+    assert events(log_file) == ["back"]
