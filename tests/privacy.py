@@ -14,7 +14,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 KEYWORDS = ("PatientName", "PatientID", "PatientBirthDate")
-SHORTEST = 5  # characters: a shorter value is found in anything, a port or a count
+SHORTEST = 5  # characters: a shorter value is found in anything
+SHORTEST_NUMBER = 7  # digits: a shorter one may be a port, a pid or a count
 WRITTEN = ("*.log", "*/logs/*", "*/run/*", "*/run/journal/*", "*/quarantine/*/*.json")  # below a test's folder
 
 _sent: set[str] = set()
@@ -27,14 +28,24 @@ def sent(dataset: Dataset) -> None:
 
 
 def sent_values(values: Iterable[str]) -> None:
-    """The same for values alone: a name with its components, an ID, a birth date."""
+    """The same for values alone: a name and its components, an ID, a birth date.
+
+    What could be a word of any text (letters alone, and no component of a name) is not noted: some collections of
+    samples call their patients so.
+    """
     global _pattern
     for value in values:
-        words = [value, *re.split(r"[\^=\\]", value)] if "^" in value else [value]
-        new = {word.strip() for word in words if len(word.strip()) >= SHORTEST} - _sent
-        if new:
+        words = [value, *(word for word in re.split(r"[\^=\\]", value) if "^" in value and word.istitle())]
+        new = {word.strip() for word in words if _is_telling(word.strip(), of=value)}
+        if not new <= _sent:
             _sent.update(new)
             _pattern = None
+
+
+def _is_telling(word: str, *, of: str) -> bool:
+    if word.isdigit():
+        return len(word) >= SHORTEST_NUMBER
+    return len(word) >= SHORTEST and not (word == of and word.isalpha())
 
 
 def found_in(text: str) -> str | None:
