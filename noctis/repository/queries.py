@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
 from noctis.db.engine import reading
 from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
 from noctis.errors import NotFoundError, UsageError
+from noctis.repository.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,17 @@ def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[
     )
     with reading(engine) as connection:
         return [(row.sop_instance_uid, row.sha256, row.received_at) for row in connection.execute(query)]
+
+
+def archived_usage(engine: Engine) -> dict[str, Usage]:
+    """What every facility that has any study has in the archive, removed ones too, by slug."""
+    query = (
+        select(Facility.slug, func.sum(Study.instances), func.sum(Study.bytes))
+        .join(Study, Study.facility_id == Facility.id)
+        .group_by(Facility.slug)
+    )
+    with reading(engine) as connection:
+        return {slug: Usage(int(instances), int(size)) for slug, instances, size in connection.execute(query)}
 
 
 def last_received(engine: Engine) -> datetime | None:
