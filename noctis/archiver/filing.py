@@ -2,8 +2,9 @@
 
 A batch goes into archive and index in one transaction; only then its spool entries go. What cannot be filed moves to
 quarantine with its reason; what cannot be filed now (unknown facility, unreadable, archive not there) stays in the
-spool and is reported as held, and so do a facility's entries where its part of the archive is full. One instance that upsets the rest is found by halving the batch. Nothing is deleted
-but a spool entry whose content is filed. Raises only when the database or the disk is away: then everything stays.
+spool and is reported as held, and so do a facility's entries where the disk of its archive is full. One instance that
+upsets the rest is found by halving the batch. Nothing is deleted but a spool entry whose content is filed. Raises only
+when the database or the disk is away: then everything stays.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from noctis.repository.slots import in_slots
 from noctis.repository.spool_entries import SUFFIX, arrived_ns
@@ -64,6 +64,22 @@ class Limits(NamedTuple):
         """How much of the quota that is nearest is used: 1.0 is all of it, 0.0 where there is none."""
         pairs = ((used.bytes, self.quota_bytes), (used.instances, self.quota_instances))
         return max((_share(has, may) for has, may in pairs if may is not None), default=0.0)
+
+
+def report(used: Usage, limits: Limits) -> dict[str, Any]:
+    """Usage against quota, for JSON; None where there is no quota."""
+    return {
+        "instances": used.instances,
+        "bytes": used.bytes,
+        "quota_instances": limits.quota_instances,
+        "quota_bytes": limits.quota_bytes,
+        "instances_percent": _percent(used.instances, limits.quota_instances),
+        "bytes_percent": _percent(used.bytes, limits.quota_bytes),
+    }
+
+
+def _percent(has: int, may: int | None) -> float | None:
+    return None if may is None else round(100 * _share(has, may), 1)
 
 
 def _share(has: int, may: int) -> float:
