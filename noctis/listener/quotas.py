@@ -197,7 +197,7 @@ class Quotas:
 
 def _left(used: Usage, limits: Limits, instances: int, size: int, facility: Facility | None) -> int:
     whose = "of all facilities" if facility is None else "of the facility"
-    if limits.quota_instances is not None and used.instances + instances > limits.quota_instances:
+    if instances and limits.quota_instances is not None and used.instances + instances > limits.quota_instances:
         raise _reached(f"quota {whose} reached: {limits.quota_instances} instances", "instances", facility)
     if limits.quota_bytes is None:
         return NO_LIMIT
