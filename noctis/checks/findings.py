@@ -19,7 +19,7 @@ from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.home import Home, owner_of, user_name, whoami
 from noctis.repository.queries import archived_usage, last_received
 from noctis.repository.room import Room
-from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of
+from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
 from noctis.supervisor.control import START_IT, Control
 from noctis.supervisor.ports import all_who_listen
 
@@ -202,13 +202,11 @@ def check_quotas(settings: Settings) -> Iterator[Finding]:
 
 
 def _quota(whose: str, used: Usage, limits: Limits, fix: str) -> Iterator[Finding]:
-    for unit, has, may in (
-        ("bytes", used.bytes, limits.quota_bytes),
-        ("instances", used.instances, limits.quota_instances),
-    ):
+    told = report(used, limits)
+    for unit in ("bytes", "instances"):
+        has, may, percent = told[unit], told[f"quota_{unit}"], told[f"{unit}_percent"]
         if may is not None:
-            percent = 100 * has / may if may else 100.0
-            text = f"{whose} used {percent:.1f} % of the quota: {has} of {may} {unit}"
+            text = f"{whose} used {percent} % of the quota: {has} of {may} {unit}"
             if has >= may:
                 text += "; C-STORE is answered A700"
             well = percent <= QUOTA_PERCENT and has < may

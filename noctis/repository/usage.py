@@ -60,11 +60,6 @@ class Limits(NamedTuple):
     def has_quota(self) -> bool:
         return self.quota_bytes is not None or self.quota_instances is not None
 
-    def share(self, used: Usage) -> float:
-        """How much of the quota that is nearest is used: 1.0 is all of it, 0.0 where there is none."""
-        pairs = ((used.bytes, self.quota_bytes), (used.instances, self.quota_instances))
-        return max((_share(has, may) for has, may in pairs if may is not None), default=0.0)
-
 
 def report(used: Usage, limits: Limits) -> dict[str, Any]:
     """Usage against quota, for JSON; None where there is no quota."""
@@ -79,11 +74,9 @@ def report(used: Usage, limits: Limits) -> dict[str, Any]:
 
 
 def _percent(has: int, may: int | None) -> float | None:
-    return None if may is None else round(100 * _share(has, may), 1)
-
-
-def _share(has: int, may: int) -> float:
-    return has / may if may else 1.0
+    if may is None:
+        return None
+    return round(100 * has / may, 1) if may else 100.0
 
 
 def limits_of(facility: HasLimits, storage: StorageSettings) -> Limits:
