@@ -132,8 +132,6 @@ def archive_status(app: App) -> dict[str, Any]:
             room.check(each.slug)
         except ArchiveFullError as error:
             full[each.slug] = {"reason": error.message, "fix": error.fix}
-        except OSError:
-            continue  # the archive's folder is missing: the archiver tells
     return {"no_room": full}
 
 

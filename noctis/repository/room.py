@@ -59,10 +59,13 @@ class Room:
         return Space(status.st_dev, folder, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
     def check(self, slug: str) -> None:
-        """Raise `ArchiveFullError` when less than half of the reserve is free."""
+        """Raise `ArchiveFullError` when less than half of the reserve is free. Where there is no archive filing tells."""
         if not self.least:
             return
-        space = self.space(slug)
+        try:
+            space = self.space(slug)
+        except OSError:
+            return
         if space.free < self.least:
             raise ArchiveFullError(
                 slug,

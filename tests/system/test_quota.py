@@ -22,12 +22,12 @@ def test_a_quota_from_its_setting_to_its_end(noctis: Noctis) -> None:
         noctis.cli("facility", "edit", "central", "--quota-instances", "4")
         wait_for(noctis.settings.paths.usage.exists, what="the archiver's count")
         assert store(association, 3) == SUCCESS
-        wait_for(lambda: store(association, 4) == OUT_OF_RESOURCES, what="the quota noticed")
+        assert store(association, 4) == OUT_OF_RESOURCES
         assert store(association, 3) == OUT_OF_RESOURCES  # again: nobody knows that it is there
         with open_association(other.port, other.ae_title) as second:
             assert store(second, 1) == SUCCESS
         assert "quota of the facility reached" in noctis.listener("central")["last_error"]
-    taken = filed(noctis)
+    wait_for(lambda: filed(noctis) == 5, what="four of it filed, and one of the other's")
     noctis.reload()
     with open_association(facility.port, facility.ae_title) as association:
         assert store(association, 5) == OUT_OF_RESOURCES
@@ -35,7 +35,7 @@ def test_a_quota_from_its_setting_to_its_end(noctis: Noctis) -> None:
         assert (usage["instances"], usage["quota_instances"]) == (4, 4)
         noctis.cli("facility", "edit", "central", "--quota-instances", "default")
         assert store(association, 5) == SUCCESS
-    wait_for(lambda: filed(noctis) == taken + 1, what="one more filed")
+    wait_for(lambda: filed(noctis) == 6, what="one more filed")
 
 
 def test_workers_learn_of_each_others_instances(noctis: Noctis) -> None:

@@ -101,6 +101,15 @@ def test_below_half_of_the_reserve_nothing_begins(
     assert_true(engine, settings)
 
 
+def test_an_archive_that_is_not_there_is_no_full_one(intake: Intake, engine: Engine, settings: Settings) -> None:
+    fill(intake, 1, "central")
+    filer = Filer(engine, with_reserve(settings, 2 * MIB))
+    settings.paths.media.rmdir()
+    assert file_all(filer, settings) == {("central", Result.HELD): 1}
+    settings.paths.media.mkdir()
+    assert file_all(filer, settings) == {("central", Result.FILED): 1}
+
+
 def test_half_of_the_reserve_is_kept_while_copying(
     intake: Intake, engine: Engine, settings: Settings, mount: Mount, monkeypatch: pytest.MonkeyPatch
 ) -> None:

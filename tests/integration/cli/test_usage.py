@@ -1,6 +1,5 @@
 """Usage against quota: what `facility`, `status` and `check` say of it."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from tests.samples import write_study
 
 
 @pytest.fixture(autouse=True)
-def _a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "RELEASED", datetime(2020, 1, 1, tzinfo=UTC))
     monkeypatch.setattr(findings, "_ntp", lambda: None)
-    yield
 
 
 @pytest.fixture
