@@ -195,7 +195,7 @@ def check_quotas(settings: Settings) -> Iterator[Finding]:
         yield from _quota(f"'{facility.name}' has", used.get(facility.slug, NONE), limits, fix)
     yield from _quota(
         "all facilities together have",
-        UsageFile(archived=used).in_all(),
+        UsageFile(archived=used).in_all,
         in_all,
         "storage.quota_bytes and storage.quota_instances in the configuration; nothing is deleted by itself",
     )

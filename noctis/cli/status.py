@@ -112,7 +112,7 @@ def usage_status(app: App) -> dict[str, Any] | None:
         engine.dispose()
     storage = app.settings.storage
     return {
-        "in_all": report(UsageFile(archived=used).in_all(), limits_in_all(storage)),
+        "in_all": report(UsageFile(archived=used).in_all, limits_in_all(storage)),
         "facilities": {
             each.slug: report(used.get(each.slug, NONE), limits_of(each, storage))
             for each in SnapshotReader(app.home.snapshot).current().facilities

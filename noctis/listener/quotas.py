@@ -176,7 +176,7 @@ class Quotas:
         own = _left(used.of(facility.slug).plus(self._since(facility.slug, used)), limits, instances, size, facility)
         if not self._in_all.has_quota:
             return own
-        return min(own, _left(used.in_all().plus(self._since(ALL, used)), self._in_all, instances, size, None))
+        return min(own, _left(used.in_all.plus(self._since(ALL, used)), self._in_all, instances, size, None))
 
     def _since(self, key: str, used: UsageFile) -> Usage:
         """What was stored since the archiver counted. An account begins with what waits in the spool."""
@@ -184,7 +184,7 @@ class Quotas:
         if account is None:
             account = self._accounts[key] = Account()
             if key == ALL:
-                found = UsageFile(0, {}, usage.all_waiting(self._spool, used.as_of)).in_all()
+                found = UsageFile(0, {}, usage.all_waiting(self._spool, used.as_of)).in_all
             else:
                 found = usage.waiting(self._spool, key, used.as_of)
             account.add(time.time_ns(), found)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, literal_column, or_, select
 
 from noctis.db.engine import reading
 from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
@@ -215,11 +215,17 @@ def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[
 
 def archived_usage(engine: Engine) -> dict[str, Usage]:
     """What every facility that has any study has in the archive, removed ones too, by slug."""
-    query = (
-        select(Facility.slug, func.sum(Study.instances), func.sum(Study.bytes))
-        .join(Study, Study.facility_id == Facility.id)
-        .group_by(Facility.slug)
+    by = Study.facility_id + literal_column(
+        "0"
+    )  # not by the index, whose order is not the table's: one pass over the table
+    sums = (
+        select(
+            by.label("facility_id"), func.sum(Study.instances).label("instances"), func.sum(Study.bytes).label("size")
+        )
+        .group_by(by)
+        .subquery()
     )
+    query = select(Facility.slug, sums.c.instances, sums.c.size).join(sums, sums.c.facility_id == Facility.id)
     with reading(engine) as connection:
         return {slug: Usage(int(instances), int(size)) for slug, instances, size in connection.execute(query)}
 

@@ -59,7 +59,7 @@ class Room:
         return Space(status.st_dev, folder, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
 
     def check(self, slug: str) -> None:
-        """Raise `ArchiveFullError` when less than half of the reserve is free. Where there is no archive filing tells."""
+        """Raise `ArchiveFullError` when less than half of the reserve is free; a missing archive is not told here."""
         if not self.least:
             return
         try:

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -108,6 +109,7 @@ class UsageFile:
     def of(self, slug: str) -> Usage:
         return self.archived.get(slug, NONE).plus(self.waiting.get(slug, NONE))
 
+    @cached_property
     def in_all(self) -> Usage:
         every = (*self.archived.values(), *self.waiting.values())
         return Usage(sum(each.instances for each in every), sum(each.bytes for each in every))

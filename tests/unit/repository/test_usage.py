@@ -49,7 +49,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["usage.json"]
     assert USED.of("central") == Usage(5, 320)
     assert USED.of("south") == Usage(0, 0)
-    assert USED.in_all() == Usage(6, 420)
+    assert USED.in_all == Usage(6, 420)
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"format":2}', b'{"format":1,"as_of":1}', b'{"format":1', b"\xff"])
