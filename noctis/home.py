@@ -52,6 +52,11 @@ class Home:
         return self.run / "facilities.json"
 
     @property
+    def usage(self) -> Path:
+        """What every facility has in the archive, for the listeners (`repository.usage`)."""
+        return self.run / "usage.json"
+
+    @property
     def control_socket(self) -> Path:
         return self.run / "supervisor.sock"
 

@@ -2,8 +2,9 @@
 
 A batch goes into archive and index in one transaction; only then its spool entries go. What cannot be filed moves to
 quarantine with its reason; what cannot be filed now (unknown facility, unreadable, archive not there) stays in the
-spool and is reported as held. One instance that upsets the rest is found by halving the batch. Nothing is deleted
-but a spool entry whose content is filed. Raises only when the database or the disk is away: then everything stays.
+spool and is reported as held, and so do a facility's entries where the disk of its archive is full. One instance that
+upsets the rest is found by halving the batch. Nothing is deleted but a spool entry whose content is filed. Raises only
+when the database or the disk is away: then everything stays.
 """
 
 import contextlib
@@ -29,7 +30,9 @@ from noctis.repository.hints import Hint
 from noctis.repository.index import ACTOR, NO_CAP, Index, Outcome, is_outage, quarantine_name
 from noctis.repository.index_values import Filing
 from noctis.repository.quarantine import QuarantineFullError, Reason
+from noctis.repository.room import ArchiveFullError
 from noctis.repository.spool import SpoolEntry
+from noctis.repository.usage import NONE, Usage
 
 log = structlog.get_logger()
 
@@ -45,6 +48,7 @@ class Result(StrEnum):
     GONE = "gone"  # somebody else has filed it
     HELD = "held"  # still in the spool: it cannot be filed now
     UNKNOWN_FACILITY = "unknown-facility"  # still in the spool: no row has its slug
+    NO_ROOM = "no-room"  # still in the spool: the file system of its facility's archive is (nearly) full
 
 
 _RESULTS = {
@@ -63,7 +67,9 @@ class Batch:
 
     results: dict[SpoolEntry, Result] = field(default_factory=dict)
     sizes: list[int] = field(default_factory=list)  # bytes of each file that was filed or replaced another
+    usage: dict[str, Usage] = field(default_factory=dict)  # the same by slug
     errors: list[str] = field(default_factory=list)  # of what is held; no patient's data
+    full: dict[str, ArchiveFullError] = field(default_factory=dict)  # by slug
 
     def count(self, *results: Result) -> int:
         return sum(each in results for each in self.results.values())
@@ -104,7 +110,12 @@ class Filer:
         filings: list[tuple[SpoolEntry, Filing]] = []
         rejected: list[Rejected] = []
         ejected: list[SpoolEntry] = []
+        roomy: set[str] = set()
         for entry, hint in entries:
+            if entry.slug not in roomy and not self._has_room(entry.slug, batch):
+                batch.results[entry] = Result.NO_ROOM
+                continue
+            roomy.add(entry.slug)
             examined = self._examine(entry, hint, batch)
             if isinstance(examined, Filing):
                 filings.append((entry, examined))
@@ -118,6 +129,15 @@ class Filer:
                 else:
                     self._set_aside(each, batch)
         return ejected
+
+    def _has_room(self, slug: str, batch: Batch) -> bool:
+        if slug not in batch.full:
+            try:
+                self._index.archive.room.check(slug)
+                return True
+            except ArchiveFullError as error:
+                batch.full[slug] = error
+        return False
 
     def _file_ejected(self, entries: list[SpoolEntry], batch: Batch) -> None:
         """A slot is for what is plainly new: anything else gets a file of its own, and is filed from there."""
@@ -158,6 +178,14 @@ class Filer:
             return
         try:
             outcomes = self._index.file_batch([filing for _, filing in filings])
+        except ArchiveFullError as error:
+            batch.full[error.slug] = error
+            for entry, filing in filings:
+                if entry.slug == error.slug:
+                    batch.results[entry] = Result.NO_ROOM
+                    self._forget_stray(filing)
+            self._file([each for each in filings if each[0].slug != error.slug], batch, rejected, ejected)
+            return
         except Exception as error:
             if is_outage(error):
                 raise
@@ -195,6 +223,7 @@ class Filer:
             batch.results[entry] = _RESULTS[outcome]
             if outcome in (Outcome.FILED, Outcome.RESTORED, Outcome.REPLACED):
                 batch.sizes.append(filing.bytes)
+                batch.usage[entry.slug] = batch.usage.get(entry.slug, NONE).plus(Usage(1, filing.bytes))
             if outcome is not Outcome.UNKNOWN_FACILITY:
                 _forget(entry, filing)
 

@@ -1,7 +1,8 @@
 """The archiver's life: gather hints and scan the spool, file batches, write the ledgers, complete studies.
 
 A hint makes it fast, the scan makes it sure; both end in one line of entries, and a batch is as large as what waits.
-With the database or the archive away it waits, the spool grows, and everything is filed once it is back. SIGTERM ends
+With the database or the archive away it waits, the spool grows, and everything is filed once it is back; where the disk
+of a facility's archive is full, that facility's instances wait alone. SIGTERM ends
 it after the batch in hand, with exit code 0; SIGKILL at any moment loses nothing. Opens nothing before `run`.
 """
 
@@ -18,6 +19,7 @@ import structlog
 from noctis.archiver import completion, ledger
 from noctis.archiver.backlog import Backlog
 from noctis.archiver.filing import Batch, Filer, Result
+from noctis.archiver.usage import UsageWriter
 from noctis.config import Settings
 from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
@@ -114,6 +116,8 @@ class Archiver:
         self._down = False
         self._backoff = BACKOFF_SECONDS[0]
         self._unknown: set[str] = set()  # slugs that were complained of
+        self._full: set[str] = set()  # slugs for which the archive has no room, which was told
+        self._usage = UsageWriter(self._engine, settings)
         self._ledgers = _Due(LEDGER_SECONDS)
         self._completion = _Due(COMPLETION_SECONDS)
         self._quarantine_sync = _Due(QUARANTINE_SECONDS)
@@ -180,6 +184,7 @@ class Archiver:
                 log.info("spool.recovered", promoted=found.promoted, removed=found.removed)
         if self._backlog.scan_is_due():
             self._backlog.scan()
+        self._usage.keep(reachable=not self._down)
         self._report()
 
     def _report(self) -> None:
@@ -198,10 +203,15 @@ class Archiver:
             elif result is Result.UNKNOWN_FACILITY:
                 self._backlog.hold_facility(entry.slug, HELD_SECONDS)
                 self._complain(entry.slug)
+            elif result is Result.NO_ROOM:
+                self._backlog.hold_facility(entry.slug, HELD_SECONDS)
             else:
                 self._backlog.done(entry)
         for error in batch.errors:
             self._scoreboard.error(error)
+        for slug, usage in batch.usage.items():
+            self._usage.filed(slug, usage)
+        self._tell_of_room(batch)
         self._report()
         counts = Tally(batch.results.values())
         log.info(
@@ -211,7 +221,7 @@ class Archiver:
             duplicates=counts[Result.DUPLICATE],
             **{
                 result.value.replace("-", "_"): counts[result]
-                for result in (Result.REPLACED, Result.CONFLICT, Result.QUARANTINED, Result.HELD)
+                for result in (Result.REPLACED, Result.CONFLICT, Result.QUARANTINED, Result.HELD, Result.NO_ROOM)
                 if counts[result]
             },
             pending=self._backlog.pending,
@@ -233,6 +243,17 @@ class Archiver:
             self._unknown.add(slug)
             self._scoreboard.error(f"the spool has instances of {slug!r}, which is not in the facilities table")
             log.warning("archiver.unknown_facility", facility=slug, fix="add its row again; its instances wait")
+
+    def _tell_of_room(self, batch: Batch) -> None:
+        """Once, when there is none any more for a facility, and when there is again."""
+        for slug, error in batch.full.items():
+            self._scoreboard.error(f"{error.message}; {error.fix}")
+            if slug not in self._full:
+                self._full.add(slug)
+                log.error("archiver.no_room", facility=slug, reason=error.message, fix=error.fix)
+        for slug in self._full & batch.usage.keys() - batch.full.keys():
+            self._full.discard(slug)
+            log.info("archiver.room_again", facility=slug)
 
     # -- what else is due
 

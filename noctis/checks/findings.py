@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from noctis.checks.echo import echo
@@ -16,11 +17,14 @@ from noctis.db.engine import make_engine
 from noctis.errors import NoctisError
 from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.home import Home, owner_of, user_name, whoami
-from noctis.repository.queries import last_received
+from noctis.repository.queries import archived_usage, last_received
+from noctis.repository.room import Room
+from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
 from noctis.supervisor.control import START_IT, Control
 from noctis.supervisor.ports import all_who_listen
 
 RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is before this
+QUOTA_PERCENT = 90  # more is told
 CLOCK_TOLERANCE_SECONDS = 120
 
 
@@ -44,6 +48,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_database,
         check_clock,
         check_disk,
+        check_quotas,
         check_supervisor,
         check_ports,
         check_echoes,
@@ -152,14 +157,60 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
         if not folder.is_dir():
             continue
         found = os.statvfs(folder)
-        free = found.f_bavail * found.f_frsize
-        text = f"{free >> 20} MiB are free for the {name}; the reserve is {reserve >> 20} MiB"
-        if free <= reserve:
-            yield Finding(
-                "disk", False, text, f"make room on the file system of {folder}, or lower storage.reserve_bytes"
-            )
-        else:
-            yield Finding("disk", True, text)
+        yield _free(name, folder, found.f_bavail * found.f_frsize, reserve)
+    media = settings.paths.media
+    if media.is_dir():
+        room = Room(media, reserve)
+        shared = room.space().device
+        for each in _facilities(settings):
+            own = room.space(each.slug)
+            if own.device != shared:
+                yield _free(f"archive of '{each.name}'", own.folder, own.free, reserve)
+
+
+def _free(name: str, folder: Path, free: int, reserve: int) -> Finding:
+    text = f"{free >> 20} MiB are free for the {name}; the reserve is {reserve >> 20} MiB"
+    fix = f"make room on the file system of {folder}, or lower storage.reserve_bytes"
+    return Finding("disk", True, text) if free > reserve else Finding("disk", False, text, fix)
+
+
+def check_quotas(settings: Settings) -> Iterator[Finding]:
+    storage = settings.storage
+    quotas = [(each, limits_of(each, storage)) for each in _facilities(settings)]
+    in_all = limits_in_all(storage)
+    if not in_all.has_quota and not any(limits.has_quota for _, limits in quotas):
+        return
+    engine = make_engine(settings, pooled=False)
+    try:
+        used = archived_usage(engine)
+    except NoctisError:
+        return  # the check of the database tells
+    finally:
+        engine.dispose()
+    for facility, limits in quotas:
+        fix = (
+            f"noctis facility edit {facility.slug} --quota-bytes N --quota-instances N (or default); "
+            "nothing is deleted by itself"
+        )
+        yield from _quota(f"'{facility.name}' has", used.get(facility.slug, NONE), limits, fix)
+    yield from _quota(
+        "all facilities together have",
+        UsageFile(archived=used).in_all,
+        in_all,
+        "storage.quota_bytes and storage.quota_instances in the configuration; nothing is deleted by itself",
+    )
+
+
+def _quota(whose: str, used: Usage, limits: Limits, fix: str) -> Iterator[Finding]:
+    told = report(used, limits)
+    for unit in ("bytes", "instances"):
+        has, may, percent = told[unit], told[f"quota_{unit}"], told[f"{unit}_percent"]
+        if may is not None:
+            text = f"{whose} used {percent} % of the quota: {has} of {may} {unit}"
+            if has >= may:
+                text += "; C-STORE is answered A700"
+            well = percent <= QUOTA_PERCENT and has < may
+            yield Finding("quota", well, text, "" if well else fix)
 
 
 def check_supervisor(settings: Settings) -> Iterator[Finding]:

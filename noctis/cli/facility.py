@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, moment, plain, safe, show_fields, show_table
+from noctis.cli.common import App, console, emit_json, json_option, moment, plain, safe, show_fields, show_table, size
 from noctis.errors import ExitCode, SupervisorError, UsageError
 
 if TYPE_CHECKING:
     from noctis.facilities.records import FacilityRecord
+    from noctis.repository.usage import Usage
 
 WAIT_SECONDS = 10.0  # how long `add` waits for the listener
 
@@ -188,7 +189,13 @@ def list_(app: App, removed: bool, as_json: bool) -> None:
     records = app.registry.all(removed=removed)
     states = listener_states(app)
     if as_json:
-        emit_json([record.as_json() | {"listener": states.get(record.slug)} for record in records])
+        used = archived(app)
+        emit_json(
+            [
+                record.as_json() | {"listener": states.get(record.slug), "usage": usage_of(app, record, used)}
+                for record in records
+            ]
+        )
         return
     show_table(
         ["slug", "name", "AE title", "port#", "listener", "workers#", "devices"],
@@ -206,6 +213,19 @@ def list_(app: App, removed: bool, as_json: bool) -> None:
         ],
         empty='No facility yet. Add one: noctis facility add "Central Hospital"',
     )
+
+
+def archived(app: App) -> "dict[str, Usage]":
+    from noctis.repository.queries import archived_usage
+
+    return archived_usage(app.engine())
+
+
+def usage_of(app: App, record: "FacilityRecord", used: "dict[str, Usage]") -> dict[str, Any]:
+    """What is in its archive, against the quotas that are in force for it."""
+    from noctis.repository.usage import NONE, limits_of, report
+
+    return report(used.get(record.slug, NONE), limits_of(record, app.settings.storage))
 
 
 def listener_states(app: App) -> dict[str, str]:
@@ -227,10 +247,15 @@ def state_of(record: "FacilityRecord", states: dict[str, str]) -> str:
 @click.pass_obj
 def show(app: App, name: str, as_json: bool) -> None:
     """Show one facility and what to type into its modalities."""
+    from noctis.repository.usage import limits_of
+
     record = app.registry.get(name)
     listener = app.control.listener(record.slug) if app.control.is_running() else None
+    usage = usage_of(app, record, archived(app))
+    limits = limits_of(record, app.settings.storage)
     if as_json:
-        emit_json(record.as_json() | {"listener": listener, "onboarding": onboarding(app, record)})
+        more = {"usage": usage, "limits": limits._asdict(), "onboarding": onboarding(app, record)}
+        emit_json(record.as_json() | {"listener": listener} | more)
         return
     fields: dict[str, object] = dict(record.as_json())
     fields["devices"] = ", ".join(map(str, record.devices))
@@ -239,9 +264,24 @@ def show(app: App, name: str, as_json: bool) -> None:
     if listener:
         fields["last instance"] = moment(listener["last_instance"]) or "none since the start"
         fields["last error"] = listener["last_error"]
+    largest = limits.max_instance_bytes
+    fields["largest data set"] = "any" if largest is None else size(largest)
+    fields["archived"] = against_quota(usage)
     show_fields(fields)
     card = onboarding(app, record)
     show_fields({"echoscu": card["echoscu"], "storescu": card["storescu"]})
+
+
+def against_quota(usage: dict[str, Any]) -> str:
+    """`3 of 1000 instances (0.3 %), 1.6 kB, no quota`."""
+    parts = [f"{usage['instances']} instances", size(usage["bytes"])]
+    if usage["quota_instances"] is not None:
+        parts[0] = f"{usage['instances']} of {usage['quota_instances']} instances ({usage['instances_percent']} %)"
+    if usage["quota_bytes"] is not None:
+        parts[1] = f"{parts[1]} of {size(usage['quota_bytes'])} ({usage['bytes_percent']} %)"
+    if usage["quota_instances"] is None and usage["quota_bytes"] is None:
+        parts.append("no quota")
+    return ", ".join(parts)
 
 
 @facility.command()

@@ -10,6 +10,7 @@ from noctis.cli.common import App, console, emit_json, json_option, moment, safe
 from noctis.errors import ExitCode, NoctisError
 
 WATCH_SECONDS = 1.0
+NEARLY_PERCENT = 90  # of a quota: worth a line
 GOOD = ("running", "idle")
 
 
@@ -54,7 +55,9 @@ def gather(app: App) -> dict[str, Any]:
     document["home"] = str(app.home.root)
     document["spool"] = spool_status(app)
     document["database"] = database_status(app)
+    document["usage"] = usage_status(app) if document["database"]["up_to_date"] else None
     document["disk"] = disk_status(app)
+    document["archive"] = archive_status(app)
     return document
 
 
@@ -93,6 +96,45 @@ def database_status(app: App) -> dict[str, Any]:
     return document
 
 
+def usage_status(app: App) -> dict[str, Any] | None:
+    """What is archived, against the quotas, of all and of each facility; None: the database does not say."""
+    from noctis.db.engine import make_engine
+    from noctis.facilities.snapshot import SnapshotReader
+    from noctis.repository.queries import archived_usage
+    from noctis.repository.usage import NONE, UsageFile, limits_in_all, limits_of, report
+
+    engine = make_engine(app.settings, pooled=False)
+    try:
+        used = archived_usage(engine)
+    except NoctisError:
+        return None
+    finally:
+        engine.dispose()
+    storage = app.settings.storage
+    return {
+        "in_all": report(UsageFile(archived=used).in_all, limits_in_all(storage)),
+        "facilities": {
+            each.slug: report(used.get(each.slug, NONE), limits_of(each, storage))
+            for each in SnapshotReader(app.home.snapshot).current().facilities
+        },
+    }
+
+
+def archive_status(app: App) -> dict[str, Any]:
+    """For which facilities nothing is filed, as the file system of their folder has too little room."""
+    from noctis.facilities.snapshot import SnapshotReader
+    from noctis.repository.room import ArchiveFullError, Room
+
+    room = Room(app.home.media, app.settings.storage.reserve_bytes)
+    full = {}
+    for each in SnapshotReader(app.home.snapshot).current().facilities:
+        try:
+            room.check(each.slug)
+        except ArchiveFullError as error:
+            full[each.slug] = {"reason": error.message, "fix": error.fix}
+    return {"no_room": full}
+
+
 def disk_status(app: App) -> dict[str, Any]:
     folder = app.home.media
     while not folder.is_dir():
@@ -113,6 +155,7 @@ def is_well(document: dict[str, Any]) -> bool:
         and document["archiver"].get("state") == "running"
         and document["database"]["up_to_date"]
         and disk["free_bytes"] > disk["reserve_bytes"]
+        and not document["archive"]["no_room"]
     )
 
 
@@ -167,4 +210,10 @@ def render(document: dict[str, Any]) -> Any:
         f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
         f"of which {size(disk['reserve_bytes'])} are the reserve",
     ]
+    for told in document["archive"]["no_room"].values():
+        lines.append(f"archive   [red]{safe(told['reason'])}[/red]; {safe(told['fix'])}")
+    for whose, usage in ((document["usage"] or {}).get("facilities", {})).items():
+        percent = max(usage["bytes_percent"] or 0, usage["instances_percent"] or 0)
+        if percent >= NEARLY_PERCENT:
+            lines.append(f"quota     [yellow]{safe(whose)} has used {percent} % of its quota[/yellow]")
     return Group(head, "", table, "", *lines)

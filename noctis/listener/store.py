@@ -2,10 +2,11 @@
 
 Takes the data set in pieces, into the facility's spool. Promises that success is answered only for what is committed;
 that an instance which cannot be filed is kept whole in quarantine and answered with a failure that says why; and that
-nothing half-written stays. Refuses with A700 when space or quarantine is used up.
+nothing half-written stays. Refuses with A700 when space, a quota or quarantine is used up, and what is too large.
 """
 
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from noctis.config import Settings
 from noctis.errors import StorageError
 from noctis.listener.commands import Status
 from noctis.listener.operations import Answer, Operation, Refused, Request
+from noctis.listener.quotas import Allowance, LimitError, Quotas
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.repository.header import Header, HeaderError, read_header
 from noctis.repository.hints import Hint, HintSender
@@ -27,6 +29,7 @@ log = structlog.get_logger()
 
 VERIFICATION = "1.2.840.10008.1.1"
 _BEGINNING = 16 << 10  # bytes of a data set that are kept in memory until its end
+_SAY_AGAIN_SECONDS = 60.0  # that a quota is reached; each instance that it stops is told in a line of its own
 
 
 class StoreService:
@@ -41,6 +44,8 @@ class StoreService:
         self._quarantine = Quarantine(self._home.quarantine)
         self._spools: dict[str, Spool] = {}
         self._slots = SlotBudget(settings.storage.slot_bytes)
+        self._quotas = Quotas(settings.storage, self._home.usage, self._home.spool)
+        self._said: dict[str, float] = {}  # which quota: when (monotonic) it was last said to be reached
         self._lock = threading.Lock()
 
     def begin(self, request: Request) -> Operation:
@@ -50,14 +55,20 @@ class StoreService:
         if refusal is not None:
             return refusal
         flags = () if command.sop_class.decode("latin-1") == request.abstract_syntax else ("context",)
+        allowance: Allowance | None = None
         try:
+            allowance = self._quotas.admit(request.facility)
             spool = self._spool(request.facility.slug)
             file = spool.receive(
                 command.sop_class, command.sop_instance, request.transfer_syntax, request.origin, flags
             )
+        except LimitError as error:
+            return self.beyond_limit(request, error)
         except (SpoolFullError, OSError) as error:
+            if allowance is not None:
+                allowance.end()
             return self.out_of_resources(str(error))
-        return Reception(self, request, file)
+        return Reception(self, request, file, allowance)
 
     def close(self) -> None:
         self._hints.close()
@@ -95,15 +106,32 @@ class StoreService:
         log.error("instance.out_of_resources", reason=reason)
         return Refused(Status.OUT_OF_RESOURCES, reason)
 
+    def beyond_limit(self, request: Request, error: LimitError) -> Refused:
+        facility, now = request.facility.slug, time.monotonic()
+        if not error.quota:
+            log.warning("instance.too_large", facility=facility, reason=error.message, fix=error.fix)
+        elif now - self._said.get(error.quota, -_SAY_AGAIN_SECONDS) >= _SAY_AGAIN_SECONDS:
+            self._said[error.quota] = now
+            log.error("quota.reached", facility=facility, reason=error.message, fix=error.fix)
+        self._scoreboard.error(f"{facility}: {error.message}; {error.fix}")
+        return Refused(Status.OUT_OF_RESOURCES, error.message)
+
     # -- what `Reception` calls at the end
 
-    def accept(self, request: Request, file: SpoolFile, header: Header) -> Answer:
+    def accept(self, request: Request, file: SpoolFile, header: Header, allowance: Allowance | None) -> Answer:
         """Commit, tell the archiver, count."""
         try:
+            if allowance is not None:
+                allowance.claim(file.size)
             entry = file.commit()
+        except LimitError as error:
+            file.discard()
+            return self.beyond_limit(request, error).finish()
         except SpoolFullError as error:
             return self.out_of_resources(str(error)).finish()
         size = file.size
+        if allowance is not None:
+            allowance.end(stored=True)
 
         def tell() -> None:
             self._hints.send(Hint(entry.slug, entry.name, file.sha256, header))
@@ -152,10 +180,13 @@ class StoreService:
 class Reception:
     """One instance on its way into the spool."""
 
-    def __init__(self, service: StoreService, request: Request, file: SpoolFile) -> None:
+    def __init__(
+        self, service: StoreService, request: Request, file: SpoolFile, allowance: Allowance | None = None
+    ) -> None:
         self._service = service
         self._request = request
         self._file = file
+        self._allowance = allowance  # None: there is no limit
         self._failure: Refused | None = None
         self._beginning = b""  # of the data set: where its header nearly always is
 
@@ -164,12 +195,31 @@ class Reception:
             if len(self._beginning) < _BEGINNING:
                 self._beginning += fragment[: _BEGINNING - len(self._beginning)]
             try:
+                if self._allowance is not None:
+                    length = self._file.dataset_length + len(fragment)
+                    self._allowance.check(length, self._file.dataset_start + length)
                 self._file.write(fragment)
-            except SpoolFullError as error:  # the rest of the data set still has to come in, and is dropped
-                self._file.discard()
-                self._failure = self._service.out_of_resources(str(error))
+            except LimitError as error:  # the rest of the data set still has to come in, and is dropped
+                self._give_up(self._service.beyond_limit(self._request, error))
+            except SpoolFullError as error:
+                self._give_up(self._service.out_of_resources(str(error)))
+
+    def _give_up(self, failure: Refused) -> None:
+        self._file.discard()
+        self._failure = failure
+        self._end()
+
+    def _end(self) -> None:
+        if self._allowance is not None:
+            self._allowance.end()
 
     def finish(self) -> Answer:
+        try:
+            return self._finish()
+        finally:
+            self._end()
+
+    def _finish(self) -> Answer:
         if self._failure is not None:
             return self._failure.finish()
         request, file = self._request, self._file
@@ -207,7 +257,8 @@ class Reception:
                 f"{' and '.join(different)} differ from the command's",
                 Status.DATA_SET_MISMATCH,
             )
-        return self._service.accept(request, file, header)
+        return self._service.accept(request, file, header, self._allowance)
 
     def abandon(self) -> None:
         self._file.discard()
+        self._end()

@@ -4,6 +4,8 @@ Two layouts: `tree` is {facility}/{study}/{series}/{instance}.dcm, `flat` is {fa
 stays, as the same SOP Instance UID in two facilities is two things). Every part of a path is the facility's slug or
 made by `names.safe_name`; nothing from the wire is used as it came.
 
+Where it is full for a facility (`repository.room`) that is an `ArchiveFullError`, and nothing half-written stays.
+
 Filing is a hard link, or a copy where links cannot be, or of a slot, and promises: the source stays as it is; a file
 appears under its name whole or not at all; after `Placing.sync` it survives a power cut. Done again it ends the same.
 Whether a file that is found in the place is one that counts, the index's row decides, not the file: who calls `put` or
@@ -14,21 +16,23 @@ import contextlib
 import ctypes
 import errno
 import fcntl
-import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from noctis.errors import StorageError
-from noctis.repository import filemeta
+from noctis.repository.content import content, same_content, same_file
 from noctis.repository.names import safe_name
+from noctis.repository.room import FULL, Meter, Room
 from noctis.repository.spool_entries import NO_LINK, sync_folder
+
+__all__ = ["SUFFIX", "Archive", "Placing", "SourceGoneError", "content", "same_content"]
 
 SUFFIX = ".dcm"
 INCOMING = ".incoming"  # copies that have no name yet
+_PIECE = 1 << 20  # bytes
 _SYNC_ALL_FROM = 8  # copies: fewer are synced one by one, more with the whole file system, which is one wait
 _ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else
 _KNOWN_MAX = 50_000  # folders whose names are known to be durable
@@ -43,8 +47,9 @@ class SourceGoneError(StorageError):
 class Archive:
     """All facilities' files."""
 
-    def __init__(self, root: Path, layout: Layout = "tree", *, strict: bool = True) -> None:
+    def __init__(self, root: Path, layout: Layout = "tree", *, strict: bool = True, reserve_bytes: int = 0) -> None:
         self.root = root
+        self.room = Room(root, reserve_bytes)
         self.layout = layout
         self.strict = strict  # False: `storage.durability: fast`, nothing is synced
         self._durable: set[str] = set()  # folders whose own names this process has synced
@@ -123,6 +128,8 @@ class Placing:
         self._unsynced: set[str] = set()  # folders
         self._new: set[str] = set()  # folders whose names the sync will make durable
         self._copies: list[tuple[int, str, str]] = []  # open file, its name, the name it will have
+        self._meter = Meter(archive.room.check)
+        self._devices: dict[str, int] = {}  # of a facility's folder, by slug; "" is the archive's own
 
     def put(self, source: Path, relative: str, displace: Callable[[Path], None]) -> None:
         """Give `source` its place.
@@ -137,16 +144,21 @@ class Placing:
         ------
         SourceGoneError
             `source` does not exist.
+        ArchiveFullError
+            There is no room.
         OSError
             The file system refused.
         """
-        target = f"{self._root}/{relative}"
+        with self._no_room_is_told(relative):
+            self._put(source, f"{self._root}/{relative}", displace)
+
+    def _put(self, source: Path, target: str, displace: Callable[[Path], None]) -> None:
         for attempt in range(_ATTEMPTS):
             try:
                 self._link(source, target)
                 break
             except FileExistsError:
-                if not _same_file(source, target):
+                if not same_file(source, target):
                     if os.lstat(target).st_nlink == 1 and not same_content(source, Path(target)):
                         displace(Path(target))
                     self._replace(source, target)
@@ -171,20 +183,47 @@ class Placing:
         ------
         FileExistsError
             There is a file in the place.
+        ArchiveFullError
+            There is no room.
         OSError
             The file system refused.
         """
         target = f"{self._root}/{relative}"
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "exists", target)
-        name = f"{self._root}/{INCOMING}/{secrets.token_hex(8)}"
+        with self._no_room_is_told(relative):
+            name = self._name_of_copy(relative, target)
+            try:
+                descriptor = _create(name)
+            except FileNotFoundError:
+                self._make_folder(os.path.dirname(name))
+                descriptor = _create(name)
+            self._copies.append((descriptor, name, target))
+            write(descriptor)
+            self._meter.copied(_slug(relative), os.fstat(descriptor).st_size)
+
+    def _name_of_copy(self, relative: str, target: str) -> str:
+        """In `.incoming`, or beside its place where the facility's folder lies on a disk of its own."""
+        if self._device(_slug(relative)) == self._device(""):
+            return f"{self._root}/{INCOMING}/{secrets.token_hex(8)}"
+        name = _temporary(target)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        return name
+
+    def _device(self, slug: str) -> int:
+        if slug not in self._devices:
+            self._devices[slug] = self._archive.room.space(slug).device
+        return self._devices[slug]
+
+    @contextlib.contextmanager
+    def _no_room_is_told(self, relative: str) -> Iterator[None]:
         try:
-            descriptor = _create(name)
-        except FileNotFoundError:
-            self._make_folder(os.path.dirname(name))
-            descriptor = _create(name)
-        self._copies.append((descriptor, name, target))
-        write(descriptor)
+            yield
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise self._archive.room.full(_slug(relative)) from error
 
     def close(self) -> None:
         """Remove the copies that no sync has given a name. Never raises."""
@@ -195,28 +234,45 @@ class Placing:
                 os.unlink(name)
         self._copies.clear()
 
+    def _sync_copies(self) -> None:
+        """Make what they hold durable."""
+        by_device: dict[int, list[tuple[int, str]]] = {}
+        for descriptor, _, target in self._copies:
+            relative = self._relative(target)
+            by_device.setdefault(self._device(_slug(relative)), []).append((descriptor, relative))
+        for copies in by_device.values():
+            with self._no_room_is_told(copies[0][1]):
+                if len(copies) >= _SYNC_ALL_FROM:
+                    _sync_file_system(copies[0][0])
+                else:
+                    for descriptor, _ in copies:
+                        os.fsync(descriptor)
+
     def _name_copies(self) -> None:
         if self._archive.strict:
-            if len(self._copies) >= _SYNC_ALL_FROM:
-                _sync_file_system(self._copies[0][0])
-            else:
-                for descriptor, _, _ in self._copies:
-                    os.fsync(descriptor)
+            self._sync_copies()
         while self._copies:
             descriptor, name, target = self._copies[-1]
-            try:
-                os.rename(name, target)
-            except FileNotFoundError:
-                self._make_folder(os.path.dirname(target))
-                os.rename(name, target)
-            except OSError as error:
-                if error.errno != errno.EXDEV:  # a folder of the archive lies on a disk of its own
-                    raise
-                self._copy(Path(name), target)
-                os.unlink(name)
+            with self._no_room_is_told(self._relative(target)):
+                self._name_copy(name, target)
             self._copies.pop()
             os.close(descriptor)
             self._note(os.path.dirname(target))
+
+    def _name_copy(self, name: str, target: str) -> None:
+        try:
+            os.rename(name, target)
+        except FileNotFoundError:
+            self._make_folder(os.path.dirname(target))
+            os.rename(name, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:  # a folder below the facility's own lies on another disk
+                raise
+            self._copy(Path(name), target)
+            os.unlink(name)
+
+    def _relative(self, target: str) -> str:
+        return target[len(self._root) + 1 :]
 
     def sync(self) -> None:
         """Make every file and name durable that was given since the last call."""
@@ -258,14 +314,21 @@ class Placing:
 
     def _copy(self, source: Path, target: str) -> None:
         temporary = _temporary(target)
-        with open(source, "rb") as reader, open(temporary, "wb", opener=_private) as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-            status = os.fstat(reader.fileno())
-            writer.flush()
-            os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
-            if self._archive.strict:
-                os.fsync(writer.fileno())
-        os.rename(temporary, target)
+        slug = _slug(self._relative(target))
+        try:
+            with open(source, "rb") as reader, open(temporary, "wb", buffering=0, opener=_private) as writer:
+                while piece := reader.read(_PIECE):
+                    _write_all(writer.fileno(), piece)
+                    self._meter.copied(slug, len(piece))
+                status = os.fstat(reader.fileno())
+                os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+                if self._archive.strict:
+                    os.fsync(writer.fileno())
+            os.rename(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
 
     def _make_folder(self, folder: str) -> None:
         if not os.path.isdir(folder):
@@ -306,34 +369,15 @@ def _temporary(target: str) -> str:
     return f"{folder}/.{name}.tmp"
 
 
+def _slug(relative: str) -> str:
+    return relative.split("/", 1)[0]
+
+
+def _write_all(descriptor: int, piece: bytes) -> None:
+    rest = memoryview(piece)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _same_file(first: Path, second: str) -> bool:
-    one, other = os.stat(first), os.lstat(second)
-    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
-
-
-def same_content(first: Path, second: Path) -> bool:
-    """Whether both are there and are one file, or hold the same data set in the same transfer syntax."""
-    try:
-        return _same_file(first, str(second)) or content(first) == content(second)
-    except (OSError, StorageError):
-        return False
-
-
-def content(path: Path) -> tuple[str, str]:
-    """SHA-256 (hex) of the data set in a file of ours, and its transfer syntax.
-
-    Raises
-    ------
-    StorageError
-        It is not a file that Noctis wrote.
-    OSError
-        It cannot be read.
-    """
-    with path.open("rb") as file:
-        meta = filemeta.read(file.fileno())
-        file.seek(meta.dataset_start)
-        return hashlib.file_digest(file, "sha256").hexdigest(), meta.transfer_syntax_uid

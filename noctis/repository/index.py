@@ -78,7 +78,8 @@ class Index:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         home, storage = settings.paths, settings.storage
         self.engine = engine
-        self.archive = Archive(home.media, storage.layout, strict=storage.durability == "strict")
+        strict = storage.durability == "strict"
+        self.archive = Archive(home.media, storage.layout, strict=strict, reserve_bytes=storage.reserve_bytes)
         self.quarantine = Quarantine(home.quarantine)
         self._policy = storage.conflict
 
@@ -105,6 +106,8 @@ class Index:
 
         Raises
         ------
+        ArchiveFullError
+            There is no room for one facility; nothing is filed.
         OSError, StorageError
             The archive cannot be written; nothing is in the index that is not in the archive.
         sqlalchemy.exc.SQLAlchemyError

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Row, Select, func, or_, select
+from sqlalchemy import ColumnElement, Engine, Row, Select, func, literal_column, or_, select
 
 from noctis.db.engine import reading
 from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
 from noctis.errors import NotFoundError, UsageError
+from noctis.repository.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -211,6 +212,23 @@ def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[
     )
     with reading(engine) as connection:
         return [(row.sop_instance_uid, row.sha256, row.received_at) for row in connection.execute(query)]
+
+
+def archived_usage(engine: Engine) -> dict[str, Usage]:
+    """What every facility that has any study has in the archive, removed ones too, by slug."""
+    by = Study.facility_id + literal_column(
+        "0"
+    )  # not by the index, whose order is not the table's: one pass over the table
+    sums = (
+        select(
+            by.label("facility_id"), func.sum(Study.instances).label("instances"), func.sum(Study.bytes).label("size")
+        )
+        .group_by(by)
+        .subquery()
+    )
+    query = select(Facility.slug, sums.c.instances, sums.c.size).join(sums, sums.c.facility_id == Facility.id)
+    with reading(engine) as connection:
+        return {slug: Usage(int(instances), int(size)) for slug, instances, size in connection.execute(query)}
 
 
 def last_received(engine: Engine) -> datetime | None:

@@ -141,6 +141,19 @@ class Slots:
 
 def waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
     """The committed instances in the slots of one facility's listeners, in no order."""
+    for path, meta in _held(root, slug):
+        assert meta.record is not None
+        yield SpoolEntry(slug, path, meta.record.stamp)
+
+
+def in_slots(root: Path, slug: str) -> Iterator[tuple[str, int]]:
+    """The stamp of each of these, and the bytes of its file, were it in one of its own."""
+    for _, meta in _held(root, slug):
+        assert meta.record is not None
+        yield meta.record.stamp, meta.dataset_start + meta.record.length
+
+
+def _held(root: Path, slug: str) -> Iterator[tuple[Path, filemeta.FileMeta]]:
     for folder in (root / slug / "tmp").glob("*"):
         try:
             names = os.listdir(folder)
@@ -151,7 +164,7 @@ def waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
                 path = folder / name
                 meta = _look(path)
                 if meta is not None and meta.record is not None and meta.record.stamp:
-                    yield SpoolEntry(slug, path, meta.record.stamp)
+                    yield path, meta
 
 
 def all_waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:

@@ -48,6 +48,7 @@ class RunningListener:
         self.set_facilities(Facility(**{**CENTRAL.__dict__, "port": self.port}))
         self.listener = Listener(self.sock, settings, "CENTRAL", self.scoreboard, "central")
         self.stop = ThreadStop()
+        self._closed = False
         self.thread = threading.Thread(target=process.serve, args=(self.listener, self.stop, None))
         self.thread.start()
 
@@ -68,6 +69,10 @@ class RunningListener:
         return sorted(self.home.quarantine.glob("*/*.dcm"))
 
     def close(self) -> None:
+        """A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if not self.stop.received:
             self.stop.set()
         self.thread.join(10)

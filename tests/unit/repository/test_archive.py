@@ -9,8 +9,10 @@ import pytest
 
 from noctis.errors import StorageError
 from noctis.repository import archive as archive_module
+from noctis.repository import room as room_module
 from noctis.repository.archive import Archive, Placing, SourceGoneError, content, same_content
 from noctis.repository.filemeta import Origin, encode
+from noctis.repository.room import ArchiveFullError
 
 SYNTAX = "1.2.840.10008.1.2.1"
 
@@ -121,9 +123,49 @@ def test_an_archive_that_is_not_there_is_not_made(archive: Archive, tmp_path: Pa
 
 def test_other_trouble_is_told(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = write(tmp_path / "source.dcm", b"data")
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+    with pytest.raises(OSError, match="Input"):
         Placing(archive).put(source, "central/1.dcm", nothing_in_the_way)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_the_facilitys_and_leaves_nothing(
+    number: int, archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write(tmp_path / "source.dcm", b"data" * 1000)
+    monkeypatch.setattr(os, "link", no_link)
+    written: list[int] = []
+
+    def full(descriptor: int, data: memoryview) -> int:
+        if written:
+            raise OSError(number, os.strerror(number))
+        written.append(os.pwrite(descriptor, data[:1000], 0))
+        return 1000
+
+    monkeypatch.setattr(os, "write", full)
+    placing = Placing(archive)
+    with pytest.raises(ArchiveFullError, match="archive of central is full") as told:
+        placing.put(source, "central/1/2/3.dcm", nothing_in_the_way)
+    assert told.value.slug == "central"
+    assert "make room" in str(told.value.fix)
+    with pytest.raises(ArchiveFullError):
+        placing.copy("central/1/2/4.dcm", lambda target: full(target, memoryview(b"")) and None)
+    placing.close()
+    assert [path for path in archive.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_long_copy_looks_at_the_room_on_its_way(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room_module, "CHECK_BYTES", 3000)
+    monkeypatch.setattr(archive_module, "_PIECE", 1000)
+    monkeypatch.setattr(os, "link", no_link)
+    placing = Placing(archive)
+    placing.put(write(tmp_path / "1.dcm", b"x" * 9000), "central/1.dcm", nothing_in_the_way)
+    archive.room.least = 1 << 60
+    with pytest.raises(ArchiveFullError, match="half of the reserve"):
+        placing.put(write(tmp_path / "2.dcm", b"x" * 9000), "central/2.dcm", nothing_in_the_way)
+    assert sorted(path.name for path in archive.root.rglob("*") if path.is_file()) == ["1.dcm"]
 
 
 def synced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -1,0 +1,38 @@
+"""What a file of ours holds: the digest and syntax of its data set, and whether two files hold the same."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from noctis.errors import StorageError
+from noctis.repository import filemeta
+
+
+def same_file(first: Path, second: str) -> bool:
+    """Whether these are two names of one file."""
+    one, other = os.stat(first), os.lstat(second)
+    return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def same_content(first: Path, second: Path) -> bool:
+    """Whether both are there and are one file, or hold the same data set in the same transfer syntax."""
+    try:
+        return same_file(first, str(second)) or content(first) == content(second)
+    except (OSError, StorageError):
+        return False
+
+
+def content(path: Path) -> tuple[str, str]:
+    """SHA-256 (hex) of the data set in a file of ours, and its transfer syntax.
+
+    Raises
+    ------
+    StorageError
+        It is not a file that Noctis wrote.
+    OSError
+        It cannot be read.
+    """
+    with path.open("rb") as file:
+        meta = filemeta.read(file.fileno())
+        file.seek(meta.dataset_start)
+        return hashlib.file_digest(file, "sha256").hexdigest(), meta.transfer_syntax_uid
