@@ -20,6 +20,7 @@ CONTENT_MAX = 4096  # bytes behind the head: addresses take 36, what a balancer 
 _LOCAL, _PROXY = 0, 1  # commands
 _UNSPECIFIED = 0x00
 _TCP4, _TCP6 = 0x11, 0x21
+LOCAL_HEADER = SIGNATURE + b"\x20\0\0\0"  # a health check's
 _ADDRESSES = {_TCP4: 12, _TCP6: 36}  # bytes
 
 

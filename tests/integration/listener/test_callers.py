@@ -11,6 +11,7 @@ import pytest
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
 
+from noctis.checks.echo import echo
 from noctis.facilities.snapshot import Device
 from noctis.listener import services
 from noctis.observability.scoreboard import Counter
@@ -64,7 +65,7 @@ def test_the_address_in_the_header_is_the_callers(
             assert caller.associate(called="X", calling="CT1") == ACCEPTED
             assert caller.echo()
             caller.release()
-        assert association_record(made)["address"] == found[0]
+        assert association_record(made)["address"] == address
         assert ("proxy=127.0.0.1" in capsys.readouterr().out) is (raw != LOCAL)
 
 
@@ -112,6 +113,12 @@ def test_a_load_balancers_bare_connects_are_no_refusals(tmp_path: Path) -> None:
         wait_for(lambda: not made["a"].live, what="their ends")
         with Caller(made["a"], first=LOCAL) as caller:
             assert caller.associate(called="A") == ACCEPTED
+        assert made.refusals() == []
+
+
+def test_our_own_echo_gets_through_where_this_machine_is_the_load_balancer(tmp_path: Path) -> None:
+    with house(tmp_path, proxies=["127.0.0.1/32"]) as made:
+        assert echo(made.settings, "a", made["a"].port, "A").error == ""
         assert made.refusals() == []
 
 
