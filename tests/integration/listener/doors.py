@@ -88,9 +88,13 @@ class House:
             path.unlink()
         return self._refusals
 
-    def refusal(self) -> dict[str, Any]:
-        """The newest refusal, waited for."""
-        return wait_for(self.refusals, what="a refusal")[-1]
+    def refusal(self, word: str) -> dict[str, Any]:
+        """The first refusal with `word` in its reason, waited for: a caller is told before it is written down."""
+
+        def look() -> dict[str, Any] | None:
+            return next((each for each in self.refusals() if word in each["reason"]), None)
+
+        return wait_for(look, what=f"a refusal with {word!r}")
 
     def close(self) -> None:
         for door in self.doors.values():

@@ -73,8 +73,9 @@ def test_a_refusal_has_the_address_in_the_header(tmp_path: Path) -> None:
     with guarded(tmp_path, "192.0.2.0/24", proxies=["127.0.0.1"]) as made:
         with Caller(made["a"], first=tcp4("203.0.113.5")) as caller:
             assert caller.associate(called="X", calling="CT1") == UNKNOWN_CALLING
-        assert made.refusal()["address"] == "203.0.113.5"
-        assert "CT1@203.0.113.5/32" in made.refusal()["fix"]
+        refusal = made.refusal("outside its network")
+        assert refusal["address"] == "203.0.113.5"
+        assert "CT1@203.0.113.5/32" in refusal["fix"]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,7 @@ def test_a_header_that_is_missing_wrong_or_nobodys_is_refused_and_named(
 ) -> None:
     with house(tmp_path, proxies=proxies) as made, Caller(made["a"], first=first) as caller:
         assert caller.read() == (0, b"")
-        refusal = made.refusal()
-        assert word in refusal["reason"]
+        refusal = made.refusal(word)
         assert fix in refusal["fix"]
         assert refusal["address"] == "127.0.0.1"
         assert made["a"].scoreboard.get(Counter.REFUSED) == 1
@@ -177,7 +177,7 @@ def test_an_unknown_caller_that_asks_for_no_echo_is_refused_all_the_same(tmp_pat
     with house(tmp_path, unknown_echo="allow") as made, ExitStack() as stack:
         _, kind, content = unknown(stack, made, build_context(CTImageStorage))
         assert (kind, *content[1:4]) == UNKNOWN_CALLED
-        assert "No facility found" in made.refusal()["reason"]
+        assert made.refusal("No facility found")["port"]
 
 
 def test_an_unknown_caller_is_refused_by_default(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_unknown_callers_take_nobodys_place(tmp_path: Path) -> None:
             assert caller.associate(called="A") == ACCEPTED
             assert strangers[0][0].read() == (0, b"")
             assert strangers[1][0].echo()
-            assert "3 connections had no association" in made.refusal()["reason"]
+            assert made.refusal("3 connections had no association")["port"]
 
 
 # -- trust
@@ -232,7 +232,7 @@ def test_a_dual_stack_port_takes_both_families_and_shows_each_in_its_own_form(
         assert association_record(made)["address"] == shown
         with Caller(made["a"], "::1" if shown == "127.0.0.1" else "127.0.0.1") as caller:
             assert caller.associate(called="X", calling="CT1") == UNKNOWN_CALLING
-        other = made.refusal()
+        other = made.refusal("outside its network")
         assert other["address"] == ("::1" if shown == "127.0.0.1" else "127.0.0.1")
         assert f"CT1@{other['address']}/{128 if ':' in other['address'] else 32}" in other["fix"]
 
