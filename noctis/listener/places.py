@@ -33,6 +33,7 @@ class Places:
 
     def __init__(self, path: Path) -> None:
         self._ours: set[int] = set()
+        self._first: dict[int, int] = {}  # group → its first place that is not ours
         self._lock = threading.Lock()
         self._descriptor = -1  # none: this process counts for itself
         try:
@@ -42,24 +43,23 @@ class Places:
 
     def take(self, group: int, limit: int) -> int | None:
         """A place of the group's first `limit`, or None when all are held. Two system calls for each run that is."""
-        at = group << _STRIDE
-        end = at + limit
+        end = (group << _STRIDE) + limit
         with self._lock:
+            at = self._behind_ours(self._first.get(group, group << _STRIDE))
+            self._first[group] = at
             while at < end:
-                if at in self._ours:
-                    at += 1
-                    continue
                 after = self._try(at)
                 if after == at:
                     self._ours.add(at)
                     return at
-                at = after
+                at = self._behind_ours(after)
         return None
 
     def give_back(self, place: int) -> None:
         """One that `take` gave."""
         with self._lock:
             self._ours.discard(place)
+            self._first[place >> _STRIDE] = min(self._first[place >> _STRIDE], place)
             if self._descriptor >= 0:
                 try:
                     fcntl.fcntl(self._descriptor, _SET, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, place, 1, 0))
@@ -73,6 +73,12 @@ class Places:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
+
+    def _behind_ours(self, at: int) -> int:
+        """`at`, or the first place behind it that is not ours."""
+        while at in self._ours:
+            at += 1
+        return at
 
     def _try(self, at: int) -> int:
         """`at` if it is ours now, else the first place behind it that its holder has not."""

@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from noctis.listener import places
 from noctis.listener.places import ALL, Places
@@ -130,3 +133,22 @@ def test_where_nothing_can_be_locked_this_process_counts_alone(tmp_path: Path, m
     held.give_back(1 << 32)
     assert held.take(1, 2) is not None
     held.close()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 1), st.integers(0, 7)), max_size=60))
+def test_coming_and_going_in_any_order(moves: list[tuple[bool, int, int]]) -> None:
+    """As a plain set of places says it."""
+    with tempfile.TemporaryDirectory() as folder:
+        shares = [Places(Path(folder) / "a") for _ in range(2)]
+        held: dict[int, int] = {}  # place → whose
+        for comes, who, number in moves:
+            if comes:
+                place = shares[who].take(ALL, 6)
+                assert place == next((each for each in range(6) if each not in held), None)
+                if place is not None:
+                    held[place] = who
+            elif held.get(number) == who:
+                shares[who].give_back(number)
+                del held[number]
+        for share in shares:
+            share.close()
