@@ -48,6 +48,11 @@ class Home:
         return self.run / "journal"
 
     @property
+    def associations(self) -> Path:
+        """Where listeners count their associations together (`listener.places`)."""
+        return self.run / "associations"
+
+    @property
     def snapshot(self) -> Path:
         return self.run / "facilities.json"
 

@@ -1,15 +1,18 @@
 """A C-ECHO to a listener of this machine, by a real SCU."""
 
+import ipaddress
 import logging
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.sop_class import Verification
 
 from noctis.config import Settings
+from noctis.listener.proxy_protocol import LOCAL_HEADER
 from noctis.scu import requests
 
 TIMEOUT_SECONDS = 5
@@ -54,7 +57,7 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     except OSError as error:
         milliseconds = (time.perf_counter() - begun) * 1000
         return EchoResult(facility, port, False, round(milliseconds, 1), f"nobody answers: {error.strerror or error}")
-    association = ae.associate(address_of(settings), port, ae_title=called)
+    association = ae.associate(address_of(settings), port, ae_title=called, evt_handlers=_as_from_a_proxy(settings))
     problem = ""
     if association.is_established:
         with requests(association):
@@ -68,3 +71,11 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
         rejected = association.is_rejected
         problem = "the association was rejected (noctis refusal list says why)" if rejected else "nobody answers"
     return EchoResult(facility, port, not problem, round(milliseconds, 1), problem)
+
+
+def _as_from_a_proxy(settings: Settings) -> list[tuple[evt.NotificationEvent, Callable[[evt.Event], None]]]:
+    """Where our own address is a load balancer's too: begin as its health checks do."""
+    ours = ipaddress.ip_address(address_of(settings))
+    if not any(ours in ipaddress.ip_network(each) for each in settings.listeners.proxies):
+        return []
+    return [(evt.EVT_CONN_OPEN, lambda event: event.assoc.dul.socket.socket.sendall(LOCAL_HEADER))]

@@ -35,7 +35,15 @@ def strip_title(title: str) -> str:
 
 
 def recognise(
-    snapshot: Snapshot, server_title: str, port: int, called: str, calling: str, address: str, default_port: int
+    snapshot: Snapshot,
+    server_title: str,
+    port: int,
+    called: str,
+    calling: str,
+    address: str,
+    default_port: int,
+    *,
+    trust: bool = False,
 ) -> Facility | Refusal:
     """Which facility this caller is, or why it is none.
 
@@ -53,6 +61,8 @@ def recognise(
         The peer's IPv4 or IPv6 address, as text.
     default_port
         The shared port.
+    trust
+        Whoever reaches an enabled facility's own port is that facility (`listeners.trust`).
     """
     called, calling = strip_title(called), strip_title(calling)
     if port == default_port:
@@ -62,7 +72,7 @@ def recognise(
         return Refusal(f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED)
     if not facility.enabled:
         return _disabled(facility)
-    if facility.ae_title in (called, calling):
+    if trust or facility.ae_title in (called, calling):
         return facility
     return _as_device_of(facility, snapshot, server_title, called, calling, address)
 
@@ -158,4 +168,4 @@ def _quoted(word: str) -> str:
 
 
 def _host_network(address: str) -> str:
-    return f"{address}/{128 if ':' in address else 32}"
+    return f"{address.partition('%')[0]}/{128 if ':' in address else 32}"

@@ -89,6 +89,10 @@ class Snapshot:
         return {facility.slug: facility for facility in self.facilities}
 
     @cached_property
+    def enabled_count(self) -> int:
+        return sum(facility.enabled for facility in self.facilities)
+
+    @cached_property
     def by_device(self) -> dict[str, tuple[tuple[Facility, Device], ...]]:
         """Calling AE title → every facility that has a device of that title."""
         found: dict[str, tuple[tuple[Facility, Device], ...]] = {}

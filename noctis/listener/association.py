@@ -9,19 +9,23 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
+from pynetdicom.transport import AddressInformation
 
 from noctis.config import Settings
+from noctis.facilities.recognition import Refusal, Reject
 from noctis.facilities.snapshot import Facility
-from noctis.listener import events, negotiation
+from noctis.listener import events, negotiation, proxy_protocol
+from noctis.listener.admission import Place
 from noctis.listener.commands import Field
 from noctis.listener.delegation import Aborted, Drained, is_bound
-from noctis.listener.establishment import establish
+from noctis.listener.establishment import establish, note_refusal
 from noctis.listener.operations import Service
 from noctis.listener.pdu import (
     SEND_SECONDS,
@@ -34,7 +38,9 @@ from noctis.listener.pdu import (
     linger,
     send,
     set_timeout,
+    tick_seconds,
 )
+from noctis.listener.proxy_protocol import ProxyError
 from noctis.listener.tally import Outcome, Tally
 from noctis.listener.transfer import Transfer
 from noctis.observability.scoreboard import Counter
@@ -44,6 +50,10 @@ if TYPE_CHECKING:
     from noctis.listener.server import Listener
 
 log = structlog.get_logger()
+
+
+class Displaced(Exception):
+    """Closed for a newcomer's sake: there were too many connections without an association."""
 
 
 class StreamingAssociation(Association):  # type: ignore[misc]
@@ -66,7 +76,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self._busy = False  # inside a DIMSE message
         self._draining = False
         self._abort_wanted = False  # by another thread
-        self.accepted_facility: Facility | None = None  # None: not yet, or refused
+        self.accepted_facility: Facility | None = None  # None: not yet, or refused, or an unknown caller
+        self.is_unknown = False  # accepted for Verification alone: a caller of no facility
+        self.place: Place | None = None  # among the associations that there may be
+        self.displaced = False
 
     @property
     def facility(self) -> Facility:
@@ -123,9 +136,13 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self._end(sock, outcome)
 
     def _serve(self, sock: socket.socket) -> Outcome:
-        reader = PduReader(sock, self.listener.max_pdu, self.listener.limits)
+        limits = self.listener.limits
+        deadline = time.monotonic() + limits.association_request
         try:
+            set_timeout(sock, socket.SO_RCVTIMEO, tick_seconds(limits))
             self.pump()
+            self._take_proxy_header(sock, deadline)
+            reader = PduReader(sock, self.listener.max_pdu, limits, deadline)
             if not establish(self, reader):
                 linger(sock)
                 return Outcome.FAILED
@@ -142,6 +159,12 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         except ConnectionEnded as error:
             self.log.info("connection.closed", reason=str(error))
             return Outcome.DISCONNECTED
+        except ProxyError as error:
+            note_refusal(self, Refusal(str(error), error.fix, Reject.NO_REASON))
+            return Outcome.FAILED
+        except Displaced:
+            note_refusal(self, self.listener.displacement)
+            return Outcome.FAILED
         except Drained as drained:
             self.log.info("association.drained", reason=str(drained))
             self._abort(sock, None)
@@ -154,8 +177,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         try:
             facility = self.accepted_facility
             self.is_released = outcome is Outcome.RELEASED
-            if facility is not None and not self.is_released:
+            if (facility is not None or self.is_unknown) and not self.is_released:
                 self.is_aborted = True
+            if self.is_unknown:
+                self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
             if facility is not None:
                 scoreboard = self.listener.scoreboard
                 scoreboard.add(Counter.LIVE, -1)
@@ -207,10 +232,12 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     def check_ending(self) -> None:
         """The connection's reading side has ended: raise why, if it was we who ended it."""
+        if self.displaced:
+            raise Displaced
         if self._draining:
             raise Drained("the listener stops")
         if self._abort_wanted:
-            if not self.accepted_facility:
+            if self.accepted_facility is None and not self.is_unknown:
                 raise ConnectionEnded("aborted before there was an association")
             self._abort_blocking()
             raise Aborted("by the listener")
@@ -221,6 +248,15 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self._draining = True
             if not self._busy:
                 self.hang_up()
+
+    def displace(self) -> None:
+        """End at once, whatever the peer does. Called from another thread, once `displaced` is set."""
+        sock = self.dul.socket.socket
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # the peer was faster
 
     def hang_up(self) -> None:
         """Wake the thread from its read: it finds the connection ended."""
@@ -258,6 +294,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         """The peer has asked for the release, by the PDU given: grant it."""
         self.feed(raw)
         self.acse.is_release_requested()
+        self.listener.leave(self)  # before the peer can ask for its next one
         self.acse.send_release(is_response=True)
         self.pump()
 
@@ -267,6 +304,8 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             if self._draining:
                 raise Drained("the listener stops")
             self._busy = True
+        if self.is_unknown:
+            return
         current = self.listener.snapshot().by_slug.get(self.facility.slug)
         if current is None or not current.enabled:
             raise Drained(f"the facility '{self.facility.name}' is no longer served")
@@ -292,6 +331,31 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     def opened_by(self, address: str, peer_port: int) -> None:
         """The peer's address, before the thread starts."""
-        self.origin = Origin(address=address, port=self.listener.port, association=self.association_id)
+        self._come_from(address)
         self.log = log.bind(association=self.association_id, peer=f"{address}:{peer_port}", port=self.listener.port)
         self.log.info("connection.opened")
+
+    def _come_from(self, address: str) -> None:
+        self.origin = Origin(address=address, port=self.listener.port, association=self.association_id)
+
+    def _take_proxy_header(self, sock: socket.socket, deadline: float) -> None:
+        """Before anything else: whose connection it is, where a load balancer says it."""
+        address = self.origin.address
+        try:
+            peer = proxy_protocol.take_header(sock, deadline, expected=self.listener.is_proxy(address), address=address)
+        except ConnectionEnded:
+            self.check_ending()
+            raise
+        if peer is not None:
+            self._come_from(peer.address)
+            self.requestor.address_info = address_information((peer.address, peer.port))
+            self.log = self.log.bind(peer=f"{peer.address}:{peer.port}", proxy=address)
+            self.log.info("connection.proxied")
+
+
+def address_information(address: tuple[Any, ...]) -> AddressInformation:
+    """pynetdicom's own way asks getaddrinfo, which loads 2 MB of name services into every process."""
+    made = AddressInformation.__new__(AddressInformation)
+    made._addr, made.port = address[0], address[1]
+    made.flowinfo, made.scope_id = (address[2], address[3]) if len(address) == 4 else (0, 0)
+    return made

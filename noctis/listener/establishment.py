@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pynetdicom import evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
 
 from noctis.facilities.recognition import Refusal, Reject, strip_title
 from noctis.facilities.snapshot import Facility
@@ -20,6 +21,8 @@ from noctis.repository.filemeta import Origin
 
 if TYPE_CHECKING:
     from noctis.listener.association import StreamingAssociation
+
+_UNKNOWN = (Reject.CALLED_NOT_RECOGNISED, Reject.CALLING_NOT_RECOGNISED)
 
 
 def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
@@ -55,16 +58,36 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
         association.pump()
         return False
     found = listener.recognise(called, calling, association.origin.address)
-    if isinstance(found, Facility) and not listener.admit(association):
-        found = Refusal(
-            f"the listener serves {listener.max_associations} associations, its limit",
-            "raise listeners.max_associations, or let the sender retry",
-            Reject.LOCAL_LIMIT_EXCEEDED,
-        )
+    if isinstance(found, Facility):
+        found = listener.admit(association, found) or found
+    elif _may_echo(association, primitive, found):
+        return True
     if isinstance(found, Refusal):
         _reject(association, found)
         return False
-    _accept(association, primitive, found)
+    association.accepted_facility = found
+    listener.scoreboard.add(Counter.ASSOCIATIONS)
+    listener.scoreboard.add(Counter.LIVE)
+    association.log = association.log.bind(facility=found.slug)
+    roles = association.requestor.role_selection
+    answers = negotiation.negotiate(primitive.presentation_context_definition_list, listener.offer, roles)
+    for item in negotiation.answer_roles(roles, listener.offer):
+        association.acceptor.add_negotiation_item(item)
+    _accept(association, primitive, answers)
+    return True
+
+
+def _may_echo(association: "StreamingAssociation", request: A_ASSOCIATE, refusal: Refusal) -> bool:
+    """Accept a caller of no facility for Verification and nothing else, where that is allowed and asked for."""
+    if association.settings.listeners.unknown_echo != "allow" or refusal.reject not in _UNKNOWN:
+        return False
+    answers = negotiation.negotiate(request.presentation_context_definition_list)
+    if not negotiation.verification_alone(answers):
+        return False
+    association.is_unknown = True
+    association.log = association.log.bind(unknown=True)
+    association.log.info("association.unknown_caller", reason=refusal.reason, fix=refusal.fix)
+    _accept(association, request, answers)
     return True
 
 
@@ -104,17 +127,9 @@ def note_refusal(association: "StreamingAssociation", refusal: Refusal) -> None:
     )
 
 
-def _accept(association: "StreamingAssociation", request: A_ASSOCIATE, facility: Facility) -> None:
-    offer, roles = association.listener.offer, association.requestor.role_selection
-    answers = negotiation.negotiate(request.presentation_context_definition_list, offer, roles)
+def _accept(association: "StreamingAssociation", request: A_ASSOCIATE, answers: list[PresentationContext]) -> None:
     association._accepted_cx = {each.context_id: each for each in answers if each.result == negotiation.ACCEPTED}
     association._rejected_cx = [each for each in answers if each.result != negotiation.ACCEPTED]
-    for item in negotiation.answer_roles(roles, offer):
-        association.acceptor.add_negotiation_item(item)
-    association.accepted_facility = facility
-    association.listener.scoreboard.add(Counter.ASSOCIATIONS)
-    association.listener.scoreboard.add(Counter.LIVE)
-    association.log = association.log.bind(facility=facility.slug)
     association.log.info(
         "association.accepted", contexts=len(association._accepted_cx), refused=len(association._rejected_cx)
     )

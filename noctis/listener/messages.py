@@ -31,6 +31,7 @@ class MessageReader:
         self._command = bytearray()
         self._data_context: int | None = None  # a data set is expected, or coming, on this context
         self._command_context: int | None = None
+        self.has_begun = False  # the PDV given last is a message's first
 
     def read(self, content: memoryview) -> Iterator[Pdv]:
         """The PDVs of one PDU.
@@ -65,6 +66,7 @@ class MessageReader:
                 raise ProtocolError("a command set over two contexts", AbortReason.UNEXPECTED_PARAMETER)
             if len(self._command) + len(pdv.fragment) > COMMAND_SET_MAX:
                 raise ProtocolError(f"a command set of more than {COMMAND_SET_MAX} bytes")
+            self.has_begun = self._command_context is None
             self._command_context = pdv.context_id
             self._command += pdv.fragment
         elif self._data_context != pdv.context_id:

@@ -92,6 +92,17 @@ def _answer(context: PresentationContext, offer: Offer, roles: Roles) -> Present
     return answer
 
 
+def verification_alone(answers: list[PresentationContext]) -> bool:
+    """Take back every acceptance but Verification's; whether there is one."""
+    found = False
+    for answer in answers:
+        if answer.abstract_syntax == VERIFICATION:
+            found = found or answer.result == ACCEPTED
+        elif answer.result == ACCEPTED:
+            answer.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
+    return found
+
+
 def answer_roles(proposed: Roles, offer: Offer = NOTHING_ADDED) -> list[SCP_SCU_RoleSelectionNegotiation]:
     """The requestor may be SCU; SCP too only where we send instances (PS3.7 §D.3.3.4)."""
     answers = []

@@ -4,6 +4,7 @@ Takes a connected socket. Promises that no PDU longer than its limit is ever wai
 drips bytes is cut off at the PDU's deadline, however steadily it drips.
 """
 
+import math
 import select
 import socket
 import struct
@@ -65,6 +66,7 @@ class TimeLimits:
     association_request: float  # from accept to the whole A-ASSOCIATE-RQ (ARTIM)
     pdu: float  # from a PDU's first byte to its last
     idle: float  # between two PDUs
+    message: float = math.inf  # from a DIMSE message's first PDV to its last
 
 
 def abort_pdu(reason: AbortReason | None) -> bytes:
@@ -74,18 +76,26 @@ def abort_pdu(reason: AbortReason | None) -> bytes:
 
 
 class PduReader:
-    """Reads whole PDUs. The view that `next` returns is valid until the next call."""
+    """Reads whole PDUs. The view that `next` returns is valid until the next call.
 
-    def __init__(self, sock: socket.socket, max_pdu: int, limits: TimeLimits) -> None:
+    Parameters
+    ----------
+    sock
+        With an SO_RCVTIMEO of `tick_seconds`, which is how often a waiting read looks at its deadline.
+    first_deadline
+        Monotonic: until when the first PDU has to be here whole.
+    """
+
+    def __init__(self, sock: socket.socket, max_pdu: int, limits: TimeLimits, first_deadline: float) -> None:
         self._socket = sock
+        self._first_deadline = first_deadline
+        self._message_deadline = math.inf
         self._max_pdu = max_pdu
         self._limits = limits
         self._buffer = bytearray(min(_FIRST_BYTES, 2 * (max_pdu + HEAD)))
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        tick = min(_TICK_SECONDS, limits.association_request / 4, limits.pdu / 4, limits.idle / 4)
-        set_timeout(sock, socket.SO_RCVTIMEO, tick)
 
     def next(self, *, first: bool = False) -> tuple[PduType, memoryview]:
         """The next PDU's type and its content without the six bytes of head.
@@ -93,18 +103,20 @@ class PduReader:
         Parameters
         ----------
         first
-            Nothing has come yet: only an A-ASSOCIATE-RQ may, and its own time limit holds.
+            Nothing has come yet: only an A-ASSOCIATE-RQ may, and its own deadline holds.
 
         Raises
         ------
         ConnectionEnded, TimedOut, ProtocolError
         """
-        begun = time.monotonic()
         limits = self._limits
         if self._end == self._start:
             self._start = self._end = 0
-            self._receive(begun + (limits.association_request if first else limits.idle))
-        deadline = begun + limits.association_request if first else time.monotonic() + limits.pdu
+            self._receive(self._first_deadline if first else time.monotonic() + limits.idle)
+        deadline = self._first_deadline if first else time.monotonic() + limits.pdu
+        if deadline > self._message_deadline:
+            self._check_message()
+            deadline = self._message_deadline
         self._require(HEAD, deadline)
         at = self._start
         kind, length = self._buffer[at], int.from_bytes(self._view[at + 2 : at + 6], "big")
@@ -113,6 +125,18 @@ class PduReader:
         at = self._start
         self._start = at + HEAD + length
         return kind, self._view[at + HEAD : self._start]
+
+    def message_begins(self) -> None:
+        """The first PDV of a DIMSE message has come: its last one has to come in time."""
+        self._message_deadline = time.monotonic() + self._limits.message
+
+    def message_ends(self) -> None:
+        """Its last PDV has come."""
+        self._message_deadline = math.inf
+
+    def _check_message(self) -> None:
+        if time.monotonic() >= self._message_deadline:
+            raise TimedOut(f"a DIMSE message was not whole after {self._limits.message:g} seconds")
 
     def has_input(self) -> bool:
         """Whether something has come that was not given yet, or the peer has ended. Does not wait."""
@@ -149,6 +173,7 @@ class PduReader:
             self._make_room(count)
         while self._end - self._start < count:
             if time.monotonic() > deadline:
+                self._check_message()
                 raise TimedOut("a PDU was begun and not finished in time")
             self._receive(deadline)
 
@@ -169,6 +194,7 @@ class PduReader:
             try:
                 count = self._socket.recv_into(self._view[self._end :])
             except BlockingIOError:  # SO_RCVTIMEO: a tick without a byte
+                self._check_message()
                 if time.monotonic() >= deadline:
                     raise TimedOut("nothing was sent for too long") from None
                 continue
@@ -180,6 +206,13 @@ class PduReader:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             self._end += count
             return
+
+
+def tick_seconds(limits: TimeLimits) -> float:
+    """How often a waiting read looks at its deadline, so that it is kept to a quarter."""
+    return min(
+        _TICK_SECONDS, *(each / 4 for each in (limits.association_request, limits.pdu, limits.idle, limits.message))
+    )
 
 
 def set_timeout(sock: socket.socket, option: int, seconds: float) -> None:

@@ -4,6 +4,7 @@ Takes the socket, the settings and whose port it is. Promises never to shut the 
 and to start one thread per connection; keeps the list of live associations.
 """
 
+import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -11,13 +12,15 @@ from typing import Any
 
 import structlog
 from pynetdicom import AE, evt
-from pynetdicom.transport import AddressInformation, AssociationServer, AssociationSocket, RequestHandler
+from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHandler
 
 from noctis.config import Settings
-from noctis.facilities.recognition import Refusal, recognise
+from noctis.facilities.recognition import Refusal, Reject, recognise
 from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
 from noctis.listener import events, services
-from noctis.listener.association import StreamingAssociation
+from noctis.listener.admission import Admission
+from noctis.listener.association import Displaced, StreamingAssociation, address_information
+from noctis.listener.connections import Connections
 from noctis.listener.negotiation import Offer
 from noctis.listener.pdu import TimeLimits
 from noctis.listener.services import AddedService, dispatches, make_services
@@ -27,8 +30,7 @@ from noctis.repository.journal import Journal
 
 log = structlog.get_logger()
 
-EXTRA_CONNECTIONS = 50  # beyond max_associations: they are told why by an A-ASSOCIATE-RJ; more are closed at once
-
+DISPLACE_SECONDS = 1.0  # for which a newcomer waits at the most until the connection that it displaces has ended
 
 _TEMPLATE = AE("NOCTIS")
 _TEMPLATE.implementation_class_uid = filemeta.IMPLEMENTATION_CLASS_UID
@@ -62,12 +64,12 @@ class Listener(AssociationServer):  # type: ignore[misc]
         self.settings = settings
         self.scoreboard = scoreboard
         self.port: int = sock.getsockname()[1]
-        self.max_associations = settings.listeners.max_associations
         self.max_pdu = settings.listeners.max_pdu_bytes
         self.limits = TimeLimits(
             association_request=settings.listeners.association_request_seconds,
             pdu=settings.listeners.pdu_seconds,
             idle=settings.listeners.idle_association_seconds,
+            message=settings.listeners.message_seconds,
         )
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
@@ -78,9 +80,11 @@ class Listener(AssociationServer):  # type: ignore[misc]
         )
         self.watched = False  # somebody is bound to an event of the data transfer
         self._snapshots = snapshots or SnapshotReader(settings.paths.snapshot)
-        self._associations: set[StreamingAssociation] = set()
-        self._admitted: set[StreamingAssociation] = set()
-        self._lock = threading.Lock()
+        self._proxies = tuple(ipaddress.ip_network(each) for each in settings.listeners.proxies)
+        self._connections = Connections(settings.listeners.max_unassociated)
+        self._admission = Admission(
+            settings.listeners, settings.paths.associations, is_default=self.port == settings.server.port
+        )
         ae = _make_ae(title, self.max_pdu)
         super().__init__(ae, sock.getsockname()[:2], title, [], request_handler=StreamingRequestHandler)
 
@@ -134,6 +138,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         """After the last association has ended."""
         for service in self.services.values():
             service.close()
+        self._admission.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
         client, address = self.socket.accept()
@@ -153,33 +158,75 @@ class Listener(AssociationServer):  # type: ignore[misc]
 
     def recognise(self, called: str, calling: str, address: str) -> Facility | Refusal:
         server = self.settings.server
-        return recognise(self.snapshot(), server.ae_title, self.port, called, calling, address, server.port)
+        return recognise(
+            self.snapshot(),
+            server.ae_title,
+            self.port,
+            called,
+            calling,
+            address,
+            server.port,
+            trust=self.settings.listeners.trust,
+        )
 
-    def admit(self, association: StreamingAssociation) -> bool:
-        """Count one more association, unless the limit is reached."""
-        with self._lock:
-            if len(self._admitted) >= self.max_associations:
-                return False
-            self._admitted.add(association)
-            return True
+    def is_proxy(self, address: str) -> bool:
+        """Whether connections from there begin with a PROXY header."""
+        if not self._proxies:
+            return False
+        peer = ipaddress.ip_address(address.partition("%")[0])
+        return any(peer in network for network in self._proxies)
+
+    def admit(self, association: StreamingAssociation, facility: Facility) -> Refusal | None:
+        """Count one more association of `facility`, or say which limit is reached.
+
+        Raises
+        ------
+        Displaced
+            The connection has had to go meanwhile.
+        """
+        place = self._admission.admit(facility, self.snapshot())
+        if isinstance(place, Refusal):
+            return place
+        association.place = place
+        if not self._connections.associate(association):
+            raise Displaced
+        return None
+
+    def leave(self, association: StreamingAssociation) -> None:
+        """It does not count any more. Only on its own thread."""
+        place, association.place = association.place, None
+        if place is not None:
+            self._admission.give_back(place)
+
+    @property
+    def displacement(self) -> Refusal:
+        """What is said of a connection that went for a newcomer."""
+        limit = self.settings.listeners.max_unassociated
+        return Refusal(
+            f"{limit} connections had no association, and this was the oldest one of the address with the most",
+            "see what opens connections there and asks for no association, or raise listeners.max_unassociated",
+            Reject.TEMPORARY_CONGESTION,
+        )
 
     @property
     def live(self) -> int:
         """Connections open now."""
-        return len(self._associations)
+        return len(self._connections)
 
     def started(self, association: StreamingAssociation) -> None:
-        with self._lock:
-            self._associations.add(association)
+        """One more connection; where there are too many without an association, another one goes for it."""
+        victim = self._connections.add(association)
+        if victim is not None:
+            victim.displace()
+            victim.join(DISPLACE_SECONDS)  # so that there are never many more threads than connections
 
     def ended(self, association: StreamingAssociation) -> None:
-        with self._lock:
-            self._associations.discard(association)
-            self._admitted.discard(association)
+        self.leave(association)
+        self._connections.remove(association)
 
     def associations(self) -> list[StreamingAssociation]:
-        with self._lock:
-            return list(self._associations)
+        """Of every open connection."""
+        return self._connections.all()
 
 
 class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
@@ -190,11 +237,6 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
     def handle(self) -> None:
         listener = self.server
         address, peer_port = self.client_address[0], self.client_address[1]
-        if listener.live >= listener.max_associations + EXTRA_CONNECTIONS:
-            listener.scoreboard.error(f"{listener.live} connections: {address} was closed at once")
-            log.error("connection.closed_at_once", peer=address, port=listener.port, connections=listener.live)
-            self.request.close()
-            return
         association = self._create_association()
         association.opened_by(_plain(address), peer_port)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
@@ -215,19 +257,11 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
         acceptor = association.acceptor
         acceptor.maximum_length = listener.max_pdu
         acceptor.ae_title = listener.ae_title
-        acceptor.address_info = _address_information(listener.server_address)
+        acceptor.address_info = address_information(listener.server_address)
         acceptor.implementation_class_uid = listener.ae.implementation_class_uid
         acceptor.implementation_version_name = listener.ae.implementation_version_name
-        association.requestor.address_info = _address_information(self.client_address)
+        association.requestor.address_info = address_information(self.client_address)
         return association
-
-
-def _address_information(address: tuple[Any, ...]) -> AddressInformation:
-    """pynetdicom's own way asks getaddrinfo, which loads 2 MB of name services into every process."""
-    made = AddressInformation.__new__(AddressInformation)
-    made._addr, made.port = address[0], address[1]
-    made.flowinfo, made.scope_id = (address[2], address[3]) if len(address) == 4 else (0, 0)
-    return made
 
 
 def _plain(address: str) -> str:

@@ -48,7 +48,7 @@ class Transfer:
         ------
         ConnectionEnded, TimedOut, ProtocolError, Drained, Aborted
         """
-        messages = self._messages
+        messages, reader = self._messages, self._reader
         operation: Operation | None = None
         command: Command | None = None
         try:
@@ -56,6 +56,8 @@ class Transfer:
                 pdvs = self._pdvs
                 for pdv in pdvs:
                     if pdv.is_command:
+                        if messages.has_begun:
+                            reader.message_begins()
                         if pdv.is_last:
                             command = messages.command()
                             self.association.start_message()
@@ -113,6 +115,10 @@ class Transfer:
         service = self._services.get(command.field)
         if command.message_id is None and command.field != Field.C_CANCEL_RQ:
             return Refused(Status.MISSING_ATTRIBUTE, "no Message ID in the command")
+        if association.is_unknown:
+            if command.field == Field.C_ECHO_RQ:
+                return Refused(Status.SUCCESS, "")
+            return Refused(Status.UNRECOGNISED_OPERATION, "an unknown caller may echo and nothing else")
         if service is None:
             return delegation.begin(self, command, self._messages.encoded, context)
         return service.begin(
@@ -126,6 +132,7 @@ class Transfer:
         )
 
     def _answer(self, context_id: int, command: Command, operation: Operation) -> None:
+        self._reader.message_ends()
         association = self.association
         if association.watched and not isinstance(operation, Delegated):
             events.message_received(association, self._messages.encoded, context_id)
@@ -220,6 +227,8 @@ class Transfer:
         """Take one PDV; True if a response has become whole by it."""
         messages = self._messages
         if pdv.is_command:
+            if messages.has_begun:
+                self._reader.message_begins()
             if not pdv.is_last:
                 return False
             command = messages.peek()
@@ -239,6 +248,7 @@ class Transfer:
             data += pdv.fragment
             if not pdv.is_last:
                 return False
+        self._reader.message_ends()
         assert self._dimse is not None
         self._dimse.deliver(encoded, context_id, data if has_data_set else None)
         return not self._dimse.msg_queue.empty()

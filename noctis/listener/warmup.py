@@ -29,7 +29,8 @@ def warm_up(settings: Settings, rounds: int = ROUNDS) -> None:
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
     try:
         with tempfile.TemporaryDirectory(prefix="noctis-") as folder:
-            _serve_echoes(settings.model_copy(update={"home": Path(folder)}), rounds)
+            direct = settings.listeners.model_copy(update={"proxies": ()})
+            _serve_echoes(settings.model_copy(update={"home": Path(folder), "listeners": direct}), rounds)
     finally:
         structlog.configure(**quiet)
 

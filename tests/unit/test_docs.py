@@ -146,8 +146,14 @@ def test_the_conformance_statement_says_what_the_code_does() -> None:
     settings = load_settings()
     stated = [f"| {status:04x} |" for status in Status]
     stated += [filemeta.IMPLEMENTATION_CLASS_UID, f"{settings.listeners.max_pdu_bytes} bytes"]
-    stated += [f"{settings.listeners.max_associations} for each listener process", f"port {settings.server.port} "]
-    rejects = (Reject.CALLED_NOT_RECOGNISED, Reject.CALLING_NOT_RECOGNISED, Reject.LOCAL_LIMIT_EXCEEDED)
+    stated += [f"{settings.listeners.max_associations} for each facility", f"port {settings.server.port} "]
+    stated += [f"{settings.listeners.max_associations_in_all} together", f"{settings.listeners.message_seconds:g} s "]
+    rejects = (
+        Reject.CALLED_NOT_RECOGNISED,
+        Reject.CALLING_NOT_RECOGNISED,
+        Reject.LOCAL_LIMIT_EXCEEDED,
+        Reject.TEMPORARY_CONGESTION,
+    )
     stated += [f"| {', '.join(map(str, reject.value))} |" for reject in rejects]
     assert [each for each in stated if each not in text] == []
 

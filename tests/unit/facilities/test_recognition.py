@@ -8,7 +8,14 @@ from noctis.facilities.recognition import Refusal, Reject, recognise
 from noctis.facilities.snapshot import Device, Facility, Snapshot
 
 SERVER, DEFAULT = "NOCTIS_SERVER", 11112
-CENTRAL = Facility(1, "central", "Central", "CENTRAL1A2B", 11113, devices=(Device("CT1", "10.1.0.0/16"), Device("MR1")))
+CENTRAL = Facility(
+    1,
+    "central",
+    "Central",
+    "CENTRAL1A2B",
+    11113,
+    devices=(Device("CT1", "10.1.0.0/16"), Device("MR1"), Device("XR1", "fe80::/10")),
+)
 CITY = Facility(2, "city", "City", "CITY3C4D", 11114, devices=(Device("CT1", "10.2.0.0/16"), Device("US1")))
 SHUT = Facility(3, "shut", "Shut", "SHUT5E6F", 11115, enabled=False, devices=(Device("XA1"),))
 SNAPSHOT = Snapshot((CENTRAL, CITY, SHUT))
@@ -26,6 +33,7 @@ def ask(port: int, called: str, calling: str, address: str = "192.0.2.1") -> Fac
         (11113, "ANYTHING", "MR1", "192.0.2.1", CENTRAL),
         (11113, "ANYTHING", "CT1", "10.1.2.3", CENTRAL),
         (11113, "ANYTHING", "CT1", "::ffff:10.1.2.3", CENTRAL),
+        (11113, "ANYTHING", "XR1", "fe80::1%eth0", CENTRAL),
         (11113, " CENTRAL1A2B ", "X", "192.0.2.1", CENTRAL),
         (11113, "CENTRAL1A2B\0\0", "X", "192.0.2.1", CENTRAL),
         (DEFAULT, SERVER, "CENTRAL1A2B", "192.0.2.1", CENTRAL),
@@ -113,3 +121,21 @@ def test_a_facilitys_own_port_leads_to_it_or_nowhere(called: str, calling: str, 
 @given(called=titles, calling=titles, address=st.sampled_from(["10.1.0.1", "10.2.0.1", "192.0.2.1"]))
 def test_a_disabled_facility_is_never_recognised(called: str, calling: str, address: str) -> None:
     assert ask(DEFAULT, called, calling, address) != SHUT
+
+
+@pytest.mark.parametrize(("called", "calling"), [("ANY-SCP", "CT1"), ("CITY3C4D", "CITY3C4D"), ("", "")])
+def test_a_trusted_port_is_its_facility_whatever_is_said(called: str, calling: str) -> None:
+    for port, facility in ((11113, CENTRAL), (11114, CITY)):
+        assert recognise(SNAPSHOT, SERVER, port, called, calling, "203.0.113.9", DEFAULT, trust=True) == facility
+
+
+def test_trust_lets_nobody_into_a_disabled_facility_or_the_default_port() -> None:
+    for port, called in ((11115, "SHUT5E6F"), (11999, "X"), (DEFAULT, "ANY-SCP"), (DEFAULT, SERVER)):
+        answer = recognise(SNAPSHOT, SERVER, port, called, "STRANGER", "192.0.2.1", DEFAULT, trust=True)
+        assert isinstance(answer, Refusal)
+
+
+def test_an_interface_in_an_address_is_not_in_the_fix() -> None:
+    answer = ask(11113, "X", "CT1", "fe80::1%eth0")
+    assert isinstance(answer, Refusal)
+    assert "CT1@fe80::1/128" in answer.fix
