@@ -55,6 +55,7 @@ def gather(app: App) -> dict[str, Any]:
     document["spool"] = spool_status(app)
     document["database"] = database_status(app)
     document["disk"] = disk_status(app)
+    document["tls"] = tls_status(app)
     return document
 
 
@@ -105,6 +106,13 @@ def disk_status(app: App) -> dict[str, Any]:
     }
 
 
+def tls_status(app: App) -> list[dict[str, Any]]:
+    """Every certificate with its dates, and what is wrong with it."""
+    from noctis.checks.tls import sentences
+
+    return [entry.as_json() | {"sentence": sentence} for entry, sentence in sentences(app.settings)]
+
+
 def is_well(document: dict[str, Any]) -> bool:
     disk = document["disk"]
     return bool(
@@ -113,6 +121,7 @@ def is_well(document: dict[str, Any]) -> bool:
         and document["archiver"].get("state") == "running"
         and document["database"]["up_to_date"]
         and disk["free_bytes"] > disk["reserve_bytes"]
+        and not any(each["stops"] for each in document["tls"])
     )
 
 
@@ -167,4 +176,8 @@ def render(document: dict[str, Any]) -> Any:
         f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
         f"of which {size(disk['reserve_bytes'])} are the reserve",
     ]
+    for each in document["tls"]:
+        if each["problem"]:
+            colour = "red" if each["stops"] else "yellow"
+            lines.append(f"tls       [{colour}]{safe(each['sentence'])}[/{colour}]: {safe(each['fix'])}")
     return Group(head, "", table, "", *lines)

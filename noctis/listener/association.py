@@ -9,6 +9,7 @@ import os
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from noctis.listener.operations import Service
 from noctis.listener.pdu import (
     SEND_SECONDS,
     AbortReason,
+    Connection,
     ConnectionEnded,
     PduReader,
     ProtocolError,
@@ -35,6 +37,7 @@ from noctis.listener.pdu import (
     send,
     set_timeout,
 )
+from noctis.listener.security import secure
 from noctis.listener.tally import Outcome, Tally
 from noctis.listener.transfer import Transfer
 from noctis.observability.scoreboard import Counter
@@ -67,6 +70,11 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self._draining = False
         self._abort_wanted = False  # by another thread
         self.accepted_facility: Facility | None = None  # None: not yet, or refused
+        self.connection: Connection | None = None  # TLS over the socket, where it is spoken
+        self.certificate: str | None = (
+            None  # fingerprint of the client's; "": asked for, not shown; None: not asked for
+        )
+        self.is_ourselves = False  # the client's certificate is that of this machine's own commands
 
     @property
     def facility(self) -> Facility:
@@ -122,8 +130,12 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         finally:
             self._end(sock, outcome)
 
-    def _serve(self, sock: socket.socket) -> Outcome:
-        reader = PduReader(sock, self.listener.max_pdu, self.listener.limits)
+    def _serve(self, accepted: socket.socket) -> Outcome:
+        opened = time.monotonic()
+        sock = secure(self, accepted, opened)
+        if sock is None:
+            return Outcome.FAILED
+        reader = PduReader(sock, self.listener.max_pdu, self.listener.limits, opened)
         try:
             self.pump()
             if not establish(self, reader):
@@ -175,7 +187,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         said = machine.current_state == "Sta13"  # what ended it was ours: the peer closes afterwards
         if said and event is not None:
             evt.trigger(self, event, {})
-        sock.close()
+        (self.connection or sock).close()
         self.dul.socket.socket = None
         if self.watched and machine.current_state != "Sta1":
             machine.do_action("Evt17")
@@ -279,7 +291,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             if self._draining:
                 raise Drained("the listener stops")
 
-    def _abort(self, sock: socket.socket, reason: AbortReason | None) -> None:
+    def _abort(self, sock: Connection, reason: AbortReason | None) -> None:
         """One A-ABORT, then the end: never a second one."""
         try:
             pdu = abort_pdu(reason)

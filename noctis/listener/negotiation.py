@@ -92,6 +92,13 @@ def _answer(context: PresentationContext, offer: Offer, roles: Roles) -> Present
     return answer
 
 
+def refuse_all_but_verification(answers: list[PresentationContext]) -> None:
+    """For a caller that may ask for an echo and nothing else."""
+    for answer in answers:
+        if answer.abstract_syntax != VERIFICATION:
+            answer.result = ABSTRACT_SYNTAX_NOT_SUPPORTED
+
+
 def answer_roles(proposed: Roles, offer: Offer = NOTHING_ADDED) -> list[SCP_SCU_RoleSelectionNegotiation]:
     """The requestor may be SCU; SCP too only where we send instances (PS3.7 §D.3.3.4)."""
     answers = []

@@ -10,6 +10,7 @@ import struct
 import time
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, Protocol
 
 HEAD = 6  # bytes before a PDU's content: type, reserved, length
 ASSOCIATE_RQ_MAX = 1 << 20  # 128 contexts of 45 transfer syntaxes each take 180 kB
@@ -17,6 +18,7 @@ SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
 SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
+TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; the second is 3 (RFC 8446 §5.1)
 _FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
 _TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
 
@@ -50,6 +52,10 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+class TlsHello(ProtocolError):
+    """The peer speaks TLS where none is spoken."""
+
+
 class ConnectionEnded(Exception):
     """The peer closed, or reset, the connection."""
 
@@ -67,6 +73,30 @@ class TimeLimits:
     idle: float  # between two PDUs
 
 
+class Connection(Protocol):
+    """What of a socket is used here: one itself, or TLS over one (`tls.connection`)."""
+
+    def recv_into(self, view: memoryview, /) -> int: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+    def fileno(self) -> int: ...
+
+    @property
+    def setsockopt(self) -> Any: ...
+
+
+def tick_of(limits: TimeLimits) -> float:
+    """How often a read that waits looks at its deadline, seconds."""
+    return min(_TICK_SECONDS, limits.association_request / 4, limits.pdu / 4, limits.idle / 4)
+
+
 def abort_pdu(reason: AbortReason | None) -> bytes:
     """An A-ABORT: by the provider with a reason, or (None) by the service user."""
     source, why = (0, 0) if reason is None else (2, int(reason))
@@ -76,16 +106,18 @@ def abort_pdu(reason: AbortReason | None) -> bytes:
 class PduReader:
     """Reads whole PDUs. The view that `next` returns is valid until the next call."""
 
-    def __init__(self, sock: socket.socket, max_pdu: int, limits: TimeLimits) -> None:
+    def __init__(self, sock: Connection, max_pdu: int, limits: TimeLimits, opened: float | None = None) -> None:
+        """`opened`: when the time for the first PDU began (monotonic); None: with the call for it."""
         self._socket = sock
+        self._has_input = getattr(sock, "has_input", None)  # of TLS, which holds bytes that the socket has given
+        self._opened = opened
         self._max_pdu = max_pdu
         self._limits = limits
         self._buffer = bytearray(min(_FIRST_BYTES, 2 * (max_pdu + HEAD)))
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
-        tick = min(_TICK_SECONDS, limits.association_request / 4, limits.pdu / 4, limits.idle / 4)
-        set_timeout(sock, socket.SO_RCVTIMEO, tick)
+        set_timeout(sock, socket.SO_RCVTIMEO, tick_of(limits))
 
     def next(self, *, first: bool = False) -> tuple[PduType, memoryview]:
         """The next PDU's type and its content without the six bytes of head.
@@ -99,7 +131,8 @@ class PduReader:
         ------
         ConnectionEnded, TimedOut, ProtocolError
         """
-        begun = time.monotonic()
+        begun = time.monotonic() if self._opened is None else self._opened
+        self._opened = None
         limits = self._limits
         if self._end == self._start:
             self._start = self._end = 0
@@ -118,6 +151,8 @@ class PduReader:
         """Whether something has come that was not given yet, or the peer has ended. Does not wait."""
         if self._end > self._start:
             return True
+        if self._has_input is not None:
+            return bool(self._has_input())
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
@@ -131,6 +166,8 @@ class PduReader:
         try:
             known = PduType(kind)
         except ValueError:
+            if first and kind == TLS_HANDSHAKE and self._buffer[self._start + 1] == 3:
+                raise TlsHello("TLS at a port without TLS", AbortReason.UNRECOGNISED_PDU) from None
             what = "this is no DICOM" if first else "an unknown PDU type"
             raise ProtocolError(f"{what}: first byte 0x{kind:02x}", AbortReason.UNRECOGNISED_PDU) from None
         if first and known is not PduType.ASSOCIATE_RQ:
@@ -182,13 +219,13 @@ class PduReader:
             return
 
 
-def set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
+def set_timeout(sock: Connection, option: int, seconds: float) -> None:
     """SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own timeout costs no extra poll per call, unlike `settimeout`."""
     whole = int(seconds)
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, max(1000, int((seconds - whole) * 1e6))))
 
 
-def send(sock: socket.socket, data: bytes) -> None:
+def send(sock: Connection, data: bytes) -> None:
     """Send all of `data` with one call, or raise `TimedOut`."""
     try:
         sock.sendall(data)
@@ -196,7 +233,7 @@ def send(sock: socket.socket, data: bytes) -> None:
         raise TimedOut("the peer does not read its answers") from None
 
 
-def linger(sock: socket.socket) -> None:
+def linger(sock: Connection) -> None:
     """Let the peer read our last PDU: closing with its data unread would reset the connection and lose it."""
     try:
         sock.shutdown(socket.SHUT_WR)

@@ -24,6 +24,8 @@ from noctis.listener.services import AddedService, dispatches, make_services
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository import filemeta
 from noctis.repository.journal import Journal
+from noctis.tls.contexts import Contexts
+from noctis.tls.policy import Policy, policy_of
 
 log = structlog.get_logger()
 
@@ -69,6 +71,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             pdu=settings.listeners.pdu_seconds,
             idle=settings.listeners.idle_association_seconds,
         )
+        self.contexts = Contexts(scoreboard.error)
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
         added = services.ADDED_SERVICES if added is None else added
@@ -151,9 +154,21 @@ class Listener(AssociationServer):  # type: ignore[misc]
     def snapshot(self) -> Snapshot:
         return self._snapshots.current()
 
-    def recognise(self, called: str, calling: str, address: str) -> Facility | Refusal:
+    def recognise(self, called: str, calling: str, address: str, certificate: str | None) -> Facility | Refusal:
         server = self.settings.server
-        return recognise(self.snapshot(), server.ae_title, self.port, called, calling, address, server.port)
+        return recognise(
+            self.snapshot(), server.ae_title, self.port, called, calling, address, server.port, certificate
+        )
+
+    @property
+    def slug(self) -> str | None:
+        """Of the facility whose port this is; None: the default one."""
+        facility = self.snapshot().by_port.get(self.port)
+        return facility.slug if facility is not None else None
+
+    def tls_policy(self) -> Policy | None:
+        """TLS as it is at this port now; None: it is plain."""
+        return policy_of(self.settings, self.snapshot().by_port.get(self.port))
 
     def admit(self, association: StreamingAssociation) -> bool:
         """Count one more association, unless the limit is reached."""
