@@ -81,7 +81,7 @@ def _secured(
     set_timeout(sock, socket.SO_RCVTIMEO, tick_of(listener.limits))
     first = _peek(sock, deadline)
     try:
-        serving = listener.contexts.current(policy)
+        serving = listener.tls_contexts.current(policy)
     except TlsUnavailable as problem:
         refusal = Refusal(problem.message, problem.fix or policy.issue, Reject.NO_REASON)
         if first == PduType.ASSOCIATE_RQ:

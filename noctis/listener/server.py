@@ -71,7 +71,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             pdu=settings.listeners.pdu_seconds,
             idle=settings.listeners.idle_association_seconds,
         )
-        self.contexts = Contexts(scoreboard.error)
+        self.tls_contexts = Contexts(scoreboard.error)
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
         added = services.ADDED_SERVICES if added is None else added
