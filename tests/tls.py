@@ -13,7 +13,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from noctis.tls.inventory import fingerprint_of
 from noctis.tls.issuing import Issued
 
-
 CA = "Test CA"
 
 

@@ -68,7 +68,7 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     except (OSError, NoctisError) as error:
         milliseconds = (time.perf_counter() - begun) * 1000
         return EchoResult(facility, port, False, round(milliseconds, 1), _why(error))
-    tls = {} if context is None else {"tls_args": (context, "")}
+    tls = {} if context is None else {"tls_args": (context, address_of(settings))}
     association = ae.associate(address_of(settings), port, ae_title=called, **tls)
     problem = ""
     if association.is_established:
@@ -125,7 +125,7 @@ def _is_fresh(policy: Policy) -> bool:
 def _connect(address: str, port: int, context: ssl.SSLContext | None) -> None:
     with socket.create_connection((address, port), timeout=TIMEOUT_SECONDS) as sock:
         if context is not None:
-            context.wrap_socket(sock).close()
+            context.wrap_socket(sock, server_hostname=address).close()
 
 
 def _why(error: Exception) -> str:

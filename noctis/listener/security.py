@@ -118,7 +118,7 @@ def _shake_hands(
     try:
         connection.handshake(deadline)
     except HandshakeFailed as failure:
-        words, detail = failures.explain(failure.error), failure.error.reason or ""
+        words, detail = failures.explain(failure.error, association.listener.slug), failure.error.reason or ""
     except HandshakeTimedOut:
         words = failures.TIMED_OUT
     except (HandshakeEnded, ConnectionError) as error:

@@ -10,6 +10,7 @@ class Words(NamedTuple):
 
 
 SHOW_ONE = "noctis tls issue FACILITY   makes a key and a certificate for the sender"
+ASK_FOR_NONE = "noctis facility edit FACILITY --client-certificates off"
 TRUST = "give the sender the CA's certificate, ca.pem, as a trusted one; see: noctis tls list"
 
 _VERIFY = {  # X509_V_ERR_…
@@ -37,7 +38,7 @@ _DISTRUST = Words("the sender does not accept the server's certificate", TRUST)
 _REASONS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": Words(
         "the sender shows no client certificate, and one is required",
-        f"{SHOW_ONE}; or ask for none: noctis facility edit FACILITY --client-certificates off",
+        f"{SHOW_ONE}; or ask for none: {ASK_FOR_NONE}",
     ),
     "UNSUPPORTED_PROTOCOL": _OLD,
     "VERSION_TOO_LOW": _OLD,
@@ -66,8 +67,15 @@ _REASONS = {
 }
 
 
-def explain(error: ssl.SSLError) -> Words:
-    """What a failed handshake of a caller means."""
+def explain(error: ssl.SSLError, slug: str | None) -> Words:
+    """What a failed handshake of a caller means, at the port of a facility or (None) at the default one."""
+    words = _explain(error)
+    if slug is None:
+        return Words(words.reason, words.fix.replace(ASK_FOR_NONE, "tls.client_certificates: off"))
+    return Words(words.reason, words.fix.replace("FACILITY", slug))
+
+
+def _explain(error: ssl.SSLError) -> Words:
     if isinstance(error, ssl.SSLCertVerificationError):
         found = _VERIFY.get(error.verify_code)
         if found is not None:

@@ -71,17 +71,22 @@ def sender(tmp_path: Path) -> tls.Files:
     return tls.write(tls.client(), tmp_path, "sender")
 
 
-def refusals(listener: RunningListener) -> list[dict[str, Any]]:
-    wait_for(lambda: not listener.listener.live, what="the connections' ends")
-    found = []
-    for path, lines in take(listener.home.journal):
-        found += [line for line in lines if line["kind"] == "refusal"]
-        path.unlink()
+def refusals(listener: RunningListener, count: int = 0) -> list[dict[str, Any]]:
+    """What the ledger got since it was last asked, `count` at least."""
+    found: list[dict[str, Any]] = []
+
+    def taken() -> bool:
+        for path, lines in take(listener.home.journal):
+            found.extend(line for line in lines if line["kind"] == "refusal")
+            path.unlink()
+        return len(found) >= count and not listener.listener.live
+
+    wait_for(taken, what=f"{count} refusals, and the connections' ends")
     return found
 
 
 def refused(listener: RunningListener) -> dict[str, Any]:
-    (record,) = refusals(listener)
+    (record,) = refusals(listener, 1)
     return record
 
 
@@ -165,12 +170,12 @@ def test_certificates_off_and_optional(start: Start, tmp_path: Path, sender: tls
 @pytest.mark.parametrize(
     ("made", "reason", "fix"),
     [
-        (None, "shows no client certificate", "noctis tls issue FACILITY"),
+        (None, "shows no client certificate", "edit central --client-certificates off"),
         (lambda: tls.client("Strange", "Other CA"), "unknown CA", "tls.client_ca"),
-        (lambda: tls.client("Old", days=-0.5, begins=-3), "has expired", "noctis tls issue FACILITY"),
+        (lambda: tls.client("Old", days=-0.5, begins=-3), "has expired", "noctis tls issue central"),
         (lambda: tls.client("Early", begins=2), "not valid yet", "clocks"),
         (lambda: tls.authority("Alone"), "self-signed", "tls.client_ca"),
-        (lambda: tls.server("A server"), "not made for TLS clients", "noctis tls issue FACILITY"),
+        (lambda: tls.server("A server"), "not made for TLS clients", "noctis tls issue central"),
         (lambda: tls.signed_by(tls.client("Signer"), "Forged"), "unknown CA", "tls.client_ca"),
     ],
 )
@@ -257,7 +262,7 @@ def test_a_bound_certificate(start: Start, tmp_path: Path, sender: tls.Files) ->
         assert (kind, tuple(content[1:4])) == (3, (1, 1, 3))
     with TlsPeer(listener, other) as peer:
         assert peer.associate(calling="CT1")[0] == 3
-    records = refusals(listener)
+    records = refusals(listener, 2)
     assert "for the calling AE title 'CT1' alone, not for 'MR1'" in records[0]["reason"]
     assert "takes bound ones alone" in records[1]["reason"]
     assert f"noctis tls bind central {other.fingerprint}" in records[1]["fix"]
@@ -275,7 +280,7 @@ def test_our_own_certificate_may_ask_for_an_echo_and_sign_nothing(start: Start, 
         assert peer.read()[0] == 7
     assert is_refused(listener, tls.write(tls.signed_by(made, "Forged"), tmp_path, "forged"))
     assert is_refused(listener, tls.write(issue_to_ourselves(), tmp_path, "another"))
-    assert len(refusals(listener)) == 2
+    assert len(refusals(listener, 2)) == 2
 
 
 # -- certificates that change
@@ -340,9 +345,12 @@ def test_a_ca_that_is_taken_away_from_the_file_lets_nobody_in_any_more(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(sender.certificate, sender.key)
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", listener.port)) as sock:
-        with context.wrap_socket(sock) as wrapped:
-            assert wrapped.recv(1) == b""
+    with (
+        contextlib.suppress(OSError),
+        socket.create_connection(("127.0.0.1", listener.port)) as sock,
+        context.wrap_socket(sock) as wrapped,
+    ):
+        assert wrapped.recv(1) == b""
     assert "unknown CA" in refused(listener)["reason"]
 
 
@@ -503,4 +511,4 @@ def test_failed_handshakes_leave_nothing(start: Start, sender: tls.Files) -> Non
             peer.sock.sendall(handshake_bytes(listener)[:30])
     wait_for(lambda: not listener.listener.live, what="their ends")
     wait_for(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) == held, what="nothing that is left")
-    assert len(refusals(listener)) == 60
+    assert len(refusals(listener, 60)) == 60
