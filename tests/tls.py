@@ -36,7 +36,7 @@ def server(name: str = "localhost", ca: str = CA) -> Issued:
 
 
 @cache
-def client(name: str = "Sender", ca: str = CA, *, days: float = 10, begins: float = -1) -> Issued:
+def client(name: str = "Sender", ca: str = CA, *, days: float = 100, begins: float = -1) -> Issued:
     return _make(name, authority(ca), purpose=ExtendedKeyUsageOID.CLIENT_AUTH, days=days, begins=begins)
 
 
@@ -60,7 +60,7 @@ def _make(
     *,
     ca: bool = False,
     purpose: x509.ObjectIdentifier | None = None,
-    days: float = 10,
+    days: float = 100,
     begins: float = -1,
 ) -> Issued:
     key = ec.generate_private_key(ec.SECP256R1())

@@ -64,6 +64,7 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     begun = time.perf_counter()
     try:  # pynetdicom leaves a socket open, and no reason, where nobody listens
         context = None if policy is None else _context(policy)
+        begun = time.perf_counter()  # making a certificate of our own is not the listener's time
         _connect(address_of(settings), port, context)
     except (OSError, NoctisError) as error:
         milliseconds = (time.perf_counter() - begun) * 1000

@@ -3,6 +3,7 @@
 Takes the settings and the facilities; reads files, changes none. Each problem has the command that mends it.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -157,7 +158,7 @@ def _cas(settings: Settings, facilities: Sequence[Facility]) -> Iterable[Entry]:
 
 def _clients(settings: Settings, bound: Iterable[CertificateRecord]) -> Iterable[Entry]:
     for each in bound:
-        device = f" --device '{each.device}'" if each.device else ""
+        device = f" --device {shlex.quote(each.device)}" if each.device else ""
         fix = f"noctis tls issue {each.facility}{device} --force; then: noctis tls unbind {each.fingerprint[:16]}"
         problem, fix, _ = _dates(settings, None, each.not_after, fix)
         yield Entry(
