@@ -8,6 +8,7 @@ where they stand. Prints one line of JSON.
 
 import argparse
 import json
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,7 @@ def run(
     associations: int,
     per_instance: bool = False,
     host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
 ) -> dict[str, float]:
     """Send `instances` in all over `associations` at once, one study for each; what was measured.
 
@@ -36,7 +38,7 @@ def run(
     RuntimeError
         The receiver did not take everything.
     """
-    probe = Association(host, port, called, kind)
+    probe = Association(host, port, called, kind, tls=tls)
     probe.open()
     probe.close()
     template = Template(kind)
@@ -47,7 +49,7 @@ def run(
 
     def worker(number: int) -> Callable[[], dict[str, Any]]:
         def work() -> dict[str, Any]:
-            association = Association(host, port, called, kind)
+            association = Association(host, port, called, kind, tls=tls)
             times: list[float] = []
             failures: list[str] = []
             if not per_instance:
@@ -86,6 +88,15 @@ def run(
     }
 
 
+def tls_context(key: str, certificate: str, ca: str) -> ssl.SSLContext:
+    """A sender's, which shows its certificate and trusts that CA, whatever the receiver is called."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.load_verify_locations(ca)
+    context.load_cert_chain(certificate, key)
+    return context
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("port", type=int)
@@ -94,6 +105,7 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=200)
     parser.add_argument("--associations", type=int, default=1)
     parser.add_argument("--per-instance", action="store_true", help="a new association for every instance")
+    parser.add_argument("--tls", nargs=3, metavar=("KEY", "CERT", "CA"), help="over TLS, with this certificate")
     options = parser.parse_args()
     result = run(
         options.port,
@@ -102,6 +114,7 @@ def main() -> None:
         instances=options.instances,
         associations=options.associations,
         per_instance=options.per_instance,
+        tls=tls_context(*options.tls) if options.tls else None,
     )
     print(json.dumps(result))
 

@@ -1,6 +1,7 @@
 """A C-STORE and C-ECHO SCU that costs little CPU: whole messages are prepared, patched and sent with one call."""
 
 import socket
+import ssl
 import struct
 from dataclasses import dataclass, field
 
@@ -94,6 +95,7 @@ class Association:
     called: str
     kind: Kind
     calling: str = "BENCH"
+    tls: ssl.SSLContext | None = None
     max_fragment: int = field(init=False, default=16376)  # what the receiver allows, without a PDV's head
 
     def __post_init__(self) -> None:
@@ -106,6 +108,8 @@ class Association:
             self.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", WAIT_SECONDS, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if self.tls is not None:
+                self.sock = self.tls.wrap_socket(self.sock)
             self.sock.sendall(self._request)
             answer = self._read()
             if answer[0] != 2:

@@ -43,6 +43,11 @@ class Home:
         return self.root / "logs"
 
     @property
+    def tls(self) -> Path:
+        """Certificates and their keys (`tls.policy`)."""
+        return self.root / "tls"
+
+    @property
     def journal(self) -> Path:
         """Where listeners leave what the ledgers shall know (`repository.journal`)."""
         return self.run / "journal"
@@ -75,7 +80,7 @@ class Home:
 
     def folders(self) -> tuple[Path, ...]:
         """Every folder that must exist and be writable."""
-        return (self.root, self.media, self.spool, self.quarantine, self.run, self.journal, self.logs)
+        return (self.root, self.media, self.spool, self.quarantine, self.run, self.journal, self.logs, self.tls)
 
     def create(self) -> None:
         """Make the folders that are missing.

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from noctis.checks import tls
 from noctis.checks.echo import echo
 from noctis.config import Settings
 from noctis.db import migrate
@@ -51,6 +52,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_quotas,
         check_supervisor,
         check_ports,
+        check_tls,
         check_echoes,
     )
     for check in checks:
@@ -268,6 +270,11 @@ def _our_pids(settings: Settings) -> set[int]:
     except NoctisError:
         return set()
     return {status["pid"], *(pid for each in status["listeners"] for pid in each["workers"])}
+
+
+def check_tls(settings: Settings) -> Iterator[Finding]:
+    for entry, sentence in tls.sentences(settings):
+        yield Finding("tls", not entry.problem, sentence, entry.fix)
 
 
 def check_echoes(settings: Settings) -> Iterator[Finding]:

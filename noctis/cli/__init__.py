@@ -35,6 +35,7 @@ COMMANDS = {
     "study": "noctis.cli.study:study",
     "supervise": "noctis.cli.processes:supervise",
     "supervisorctl": "noctis.cli.processes:supervisorctl",
+    "tls": "noctis.cli.tls:tls",
     "version": "noctis.cli.version:version",
 }
 

@@ -58,6 +58,7 @@ def gather(app: App) -> dict[str, Any]:
     document["usage"] = usage_status(app) if document["database"]["up_to_date"] else None
     document["disk"] = disk_status(app)
     document["archive"] = archive_status(app)
+    document["tls"] = tls_status(app)
     return document
 
 
@@ -147,6 +148,13 @@ def disk_status(app: App) -> dict[str, Any]:
     }
 
 
+def tls_status(app: App) -> list[dict[str, Any]]:
+    """Every certificate with its dates, and what is wrong with it."""
+    from noctis.checks.tls import sentences
+
+    return [entry.as_json() | {"sentence": sentence} for entry, sentence in sentences(app.settings)]
+
+
 def is_well(document: dict[str, Any]) -> bool:
     disk = document["disk"]
     return bool(
@@ -156,6 +164,7 @@ def is_well(document: dict[str, Any]) -> bool:
         and document["database"]["up_to_date"]
         and disk["free_bytes"] > disk["reserve_bytes"]
         and not document["archive"]["no_room"]
+        and not any(each["stops"] for each in document["tls"])
     )
 
 
@@ -216,4 +225,8 @@ def render(document: dict[str, Any]) -> Any:
         percent = max(usage["bytes_percent"] or 0, usage["instances_percent"] or 0)
         if percent >= NEARLY_PERCENT:
             lines.append(f"quota     [yellow]{safe(whose)} has used {percent} % of its quota[/yellow]")
+    for each in document["tls"]:
+        if each["problem"]:
+            colour = "red" if each["stops"] else "yellow"
+            lines.append(f"tls       [{colour}]{safe(each['sentence'])}[/{colour}]: {safe(each['fix'])}")
     return Group(head, "", table, "", *lines)

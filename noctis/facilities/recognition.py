@@ -42,6 +42,7 @@ def recognise(
     calling: str,
     address: str,
     default_port: int,
+    certificate: str | None = None,
     *,
     trust: bool = False,
 ) -> Facility | Refusal:
@@ -61,10 +62,29 @@ def recognise(
         The peer's IPv4 or IPv6 address, as text.
     default_port
         The shared port.
+    certificate
+        The SHA-256 fingerprint, hex, of the TLS client certificate; "": one was asked for and none was shown; None:
+        none is asked for, or the connection is plain.
     trust
         Whoever reaches an enabled facility's own port is that facility (`listeners.trust`).
     """
     called, calling = strip_title(called), strip_title(calling)
+    found = _by_titles(snapshot, server_title, port, called, calling, address, default_port, trust)
+    if certificate is None or isinstance(found, Refusal):
+        return found
+    return _of_certificate(snapshot, found, calling, certificate) or found
+
+
+def _by_titles(
+    snapshot: Snapshot,
+    server_title: str,
+    port: int,
+    called: str,
+    calling: str,
+    address: str,
+    default_port: int,
+    trust: bool,
+) -> Facility | Refusal:
     if port == default_port:
         return _on_default_port(snapshot, server_title, called, calling, address)
     facility = snapshot.by_port.get(port)
@@ -151,6 +171,38 @@ def _on_default_port(
         )
     facility = next(iter(admitted.values()))
     return facility if facility.enabled else _disabled(facility)
+
+
+def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certificate: str) -> Refusal | None:
+    """Why a caller that is `facility` by its titles is not by its client certificate; None: it may be.
+
+    A bound certificate is its facility's, or its device's, and nobody else's. Where certificates are bound, a caller
+    that shows one must show one of them; one that shows none (where it may) is let in unless it is meant by them.
+    """
+    owner, bound = snapshot.by_certificate.get(certificate, (None, None))
+    bind = f"noctis tls bind {facility.slug} {certificate}"
+    if owner is not None and bound is not None:
+        if owner.slug != facility.slug:
+            reason = f"its client certificate is that of '{owner.name}', not of '{facility.name}'"
+            fix = f"noctis tls issue {facility.slug}   makes one for this sender"
+        elif bound.device not in ("", calling):
+            reason = f"its client certificate is for the calling AE title {bound.device!r} alone, not for {calling!r}"
+            issue = f"noctis tls issue {facility.slug} --device {_quoted(calling)}"
+            fix = f"set that calling AE title at the sender, or give it one of its own: {issue}"
+        else:
+            return None
+    elif certificate in snapshot.foreign_certificates:
+        reason = "its client certificate is that of a facility which was removed, or which cannot be served"
+        fix = f"noctis tls issue {facility.slug}   makes one for this sender"
+    elif certificate and facility.certificates:
+        reason = f"its client certificate is not bound to '{facility.name}', which takes bound ones alone"
+        fix = f"if it is this sender's: {bind}"
+    elif not certificate and any(each.device in ("", calling) for each in facility.certificates):
+        reason = f"it shows no client certificate, and certificates are bound to '{facility.name}' or to this device"
+        fix = f"set the certificate at the sender; a new one: noctis tls issue {facility.slug}"
+    else:
+        return None
+    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED)
 
 
 def _disabled(facility: Facility) -> Refusal:

@@ -19,6 +19,17 @@ class DeviceRecord:
 
 
 @dataclass(frozen=True)
+class CertificateRecord:
+    """A client certificate that is bound to a facility, or to one device of it."""
+
+    facility: str  # slug
+    device: str  # calling AE title; "": any
+    fingerprint: str  # SHA-256 of the DER form, hex
+    subject: str  # "": not known
+    not_after: datetime | None  # None: not known
+
+
+@dataclass(frozen=True)
 class FacilityRecord:
     """One facility as it is stored."""
 

@@ -21,6 +21,7 @@ from noctis.db.engine import lock_registry, reachable, reading
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities import naming, ports
 from noctis.facilities import snapshot as snapshots
+from noctis.facilities.bindings import unbind_device
 from noctis.facilities.recognition import strip_title
 from noctis.facilities.records import DeviceRecord, FacilityRecord
 
@@ -111,7 +112,9 @@ class Registry:
                 usable.append(self._usable(known))
             except UsageError as error:
                 refused.append(f"facility {row.id} ({row.name!r}): {error.message}")
-        return snapshots.Snapshot(tuple(usable), tuple(refused))
+        here = {facility.id for facility in usable}
+        foreign = (each.fingerprint for owner in certificates.keys() - here for each in certificates[owner])
+        return snapshots.Snapshot(tuple(usable), tuple(refused), tuple(sorted(foreign)))
 
     def _usable(self, facility: snapshots.Facility) -> snapshots.Facility:
         if not naming.is_slug(facility.slug):
@@ -232,7 +235,9 @@ class Registry:
             return _record(facility)
 
     def remove_device(self, key: str, device: DeviceRecord) -> FacilityRecord:
-        """Remove the device of this title (and of this network, where one is given)."""
+        """Remove the device of this title (and of this network, where one is given); with the last of the title its
+        client certificates are bound to nobody any more.
+        """
         with self._changing() as session:
             facility = _find(session, key)
             gone = [
@@ -245,7 +250,9 @@ class Registry:
                 raise NotFoundError(f"'{facility.name}' has no device {device}; it has: {known}")
             for row in gone:
                 facility.devices.remove(row)
-            self._note(session, "device.removed", facility, device=str(device))
+            unbound = unbind_device(facility, device.ae_title)
+            detail = {"unbound_certificates": unbound} if unbound else {}
+            self._note(session, "device.removed", facility, device=str(device), **detail)
             session.flush()
             return _record(facility)
 

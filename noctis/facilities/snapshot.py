@@ -74,6 +74,7 @@ class Snapshot:
 
     facilities: tuple[Facility, ...] = ()
     refused_rows: tuple[str, ...] = ()  # rows of the table that cannot be used, each in plain words
+    foreign_certificates: tuple[str, ...] = ()  # fingerprints bound to facilities that are not here, removed ones too
     format: int = field(default=FORMAT)
 
     @cached_property
@@ -91,6 +92,11 @@ class Snapshot:
     @cached_property
     def enabled_count(self) -> int:
         return sum(facility.enabled for facility in self.facilities)
+
+    @cached_property
+    def by_certificate(self) -> dict[str, tuple[Facility, ClientCertificate]]:
+        """Fingerprint → whose client certificate it is."""
+        return {each.fingerprint: (facility, each) for facility in self.facilities for each in facility.certificates}
 
     @cached_property
     def by_device(self) -> dict[str, tuple[tuple[Facility, Device], ...]]:
@@ -128,7 +134,8 @@ def parse(text: bytes) -> Snapshot:
             )
             for row in document["facilities"]
         )
-        return Snapshot(facilities, tuple(document["refused_rows"]))
+        foreign = tuple(document.get("foreign_certificates", ()))
+        return Snapshot(facilities, tuple(document["refused_rows"]), foreign)
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a snapshot of facilities: {error!r}") from error
 

@@ -30,6 +30,7 @@ from noctis.listener.operations import Service
 from noctis.listener.pdu import (
     SEND_SECONDS,
     AbortReason,
+    Connection,
     ConnectionEnded,
     PduReader,
     ProtocolError,
@@ -41,6 +42,7 @@ from noctis.listener.pdu import (
     tick_seconds,
 )
 from noctis.listener.proxy_protocol import ProxyError
+from noctis.listener.security import secure
 from noctis.listener.tally import Outcome, Tally
 from noctis.listener.transfer import Transfer
 from noctis.observability.scoreboard import Counter
@@ -80,6 +82,10 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self.is_unknown = False  # accepted for Verification alone: a caller of no facility
         self.place: Place | None = None  # among the associations that there may be
         self.displaced = False
+        self.connection: Connection | None = None  # TLS over the socket, where it is spoken
+        # The fingerprint of the client's certificate; "": one was asked for and not shown; None: none was asked for.
+        self.certificate: str | None = None
+        self.is_ourselves = False  # the client's certificate is that of this machine's own commands
 
     @property
     def facility(self) -> Facility:
@@ -135,13 +141,18 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         finally:
             self._end(sock, outcome)
 
-    def _serve(self, sock: socket.socket) -> Outcome:
+    def _serve(self, accepted: socket.socket) -> Outcome:
         limits = self.listener.limits
         deadline = time.monotonic() + limits.association_request
+        sock: Connection = accepted
         try:
-            set_timeout(sock, socket.SO_RCVTIMEO, tick_seconds(limits))
+            set_timeout(accepted, socket.SO_RCVTIMEO, tick_seconds(limits))
             self.pump()
-            self._take_proxy_header(sock, deadline)
+            self._take_proxy_header(accepted, deadline)
+            secured = secure(self, accepted, deadline)
+            if secured is None:
+                return Outcome.FAILED
+            sock = secured
             reader = PduReader(sock, self.listener.max_pdu, limits, deadline)
             if not establish(self, reader):
                 linger(sock)
@@ -200,7 +211,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         said = machine.current_state == "Sta13"  # what ended it was ours: the peer closes afterwards
         if said and event is not None:
             evt.trigger(self, event, {})
-        sock.close()
+        (self.connection or sock).close()
         self.dul.socket.socket = None
         if self.watched and machine.current_state != "Sta1":
             machine.do_action("Evt17")
@@ -318,7 +329,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             if self._draining:
                 raise Drained("the listener stops")
 
-    def _abort(self, sock: socket.socket, reason: AbortReason | None) -> None:
+    def _abort(self, sock: Connection, reason: AbortReason | None) -> None:
         """One A-ABORT, then the end: never a second one."""
         try:
             pdu = abort_pdu(reason)

@@ -15,9 +15,10 @@ from noctis.facilities.recognition import Refusal, Reject, strip_title
 from noctis.facilities.snapshot import Facility
 from noctis.listener import associate, negotiation
 from noctis.listener.delegation import Aborted
-from noctis.listener.pdu import ConnectionEnded, PduReader, ProtocolError, send
+from noctis.listener.pdu import ConnectionEnded, PduReader, ProtocolError, TlsHello, send
 from noctis.observability.scoreboard import Counter
 from noctis.repository.filemeta import Origin
+from noctis.tls.failures import tls_at_plain
 
 if TYPE_CHECKING:
     from noctis.listener.association import StreamingAssociation
@@ -33,6 +34,9 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
     except ConnectionEnded:
         association.check_ending()
         raise
+    except TlsHello:
+        note_refusal(association, Refusal(*tls_at_plain(listener.slug), Reject.NO_REASON))
+        raise
     raw = bytearray(reader.raw_head(content) + content)
     negotiation.tolerate(raw)
     try:
@@ -45,19 +49,12 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
         raise ProtocolError(f"an A-ASSOCIATE-RQ that cannot be read: {error}") from error
     called, calling = _printable(primitive.called_ae_title), _printable(primitive.calling_ae_title)
     association.requestor.ae_title = primitive.calling_ae_title
-    association.origin = Origin(
-        calling=calling,
-        called=called,
-        address=association.origin.address,
-        port=listener.port,
-        association=association.association_id,
-    )
-    association.log = association.log.bind(called=called, calling=calling)
+    note_titles(association, called, calling)
     evt.trigger(association, evt.EVT_REQUESTED, {})
     if association.is_aborted or association.is_rejected:  # by a handler
         association.pump()
         return False
-    found = listener.recognise(called, calling, association.origin.address)
+    found = listener.recognise(called, calling, association.origin.address, association.certificate)
     if isinstance(found, Facility):
         found = listener.admit(association, found) or found
     elif _may_echo(association, primitive, found):
@@ -71,6 +68,8 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
     association.log = association.log.bind(facility=found.slug)
     roles = association.requestor.role_selection
     answers = negotiation.negotiate(primitive.presentation_context_definition_list, listener.offer, roles)
+    if association.is_ourselves:  # by a certificate that opens every door: for an echo, never for an instance
+        negotiation.verification_alone(answers)
     for item in negotiation.answer_roles(roles, listener.offer):
         association.acceptor.add_negotiation_item(item)
     _accept(association, primitive, answers)
@@ -89,6 +88,18 @@ def _may_echo(association: "StreamingAssociation", request: A_ASSOCIATE, refusal
     association.log.info("association.unknown_caller", reason=refusal.reason, fix=refusal.fix)
     _accept(association, request, answers)
     return True
+
+
+def note_titles(association: "StreamingAssociation", called: str, calling: str) -> None:
+    """The titles of the A-ASSOCIATE-RQ are known: for the log, the ledgers and what is stored."""
+    association.origin = Origin(
+        calling=calling,
+        called=called,
+        address=association.origin.address,
+        port=association.listener.port,
+        association=association.association_id,
+    )
+    association.log = association.log.bind(called=called, calling=calling)
 
 
 def _feed_request(association: "StreamingAssociation", raw: bytearray) -> None:

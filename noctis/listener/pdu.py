@@ -11,6 +11,7 @@ import struct
 import time
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any, Protocol
 
 HEAD = 6  # bytes before a PDU's content: type, reserved, length
 ASSOCIATE_RQ_MAX = 1 << 20  # 128 contexts of 45 transfer syntaxes each take 180 kB
@@ -18,6 +19,7 @@ SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
 SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
+TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; the second is 3 (RFC 8446 §5.1)
 _FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
 _TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
 
@@ -51,6 +53,10 @@ class ProtocolError(Exception):
         self.reason = reason
 
 
+class TlsHello(ProtocolError):
+    """The peer speaks TLS where none is spoken."""
+
+
 class ConnectionEnded(Exception):
     """The peer closed, or reset, the connection."""
 
@@ -67,6 +73,25 @@ class TimeLimits:
     pdu: float  # from a PDU's first byte to its last
     idle: float  # between two PDUs
     message: float = math.inf  # from a DIMSE message's first PDV to its last
+
+
+class Connection(Protocol):
+    """What of a socket is used here: one itself, or TLS over one (`tls.connection`)."""
+
+    def recv_into(self, view: memoryview, /) -> int: ...
+
+    def recv(self, size: int, /) -> bytes: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def shutdown(self, how: int, /) -> None: ...
+
+    def close(self) -> None: ...
+
+    def fileno(self) -> int: ...
+
+    @property
+    def setsockopt(self) -> Any: ...
 
 
 def abort_pdu(reason: AbortReason | None) -> bytes:
@@ -86,8 +111,9 @@ class PduReader:
         Monotonic: until when the first PDU has to be here whole.
     """
 
-    def __init__(self, sock: socket.socket, max_pdu: int, limits: TimeLimits, first_deadline: float) -> None:
+    def __init__(self, sock: Connection, max_pdu: int, limits: TimeLimits, first_deadline: float) -> None:
         self._socket = sock
+        self._has_input = getattr(sock, "has_input", None)  # of TLS, which holds bytes that the socket has given
         self._first_deadline = first_deadline
         self._message_deadline = math.inf
         self._max_pdu = max_pdu
@@ -142,6 +168,8 @@ class PduReader:
         """Whether something has come that was not given yet, or the peer has ended. Does not wait."""
         if self._end > self._start:
             return True
+        if self._has_input is not None:
+            return bool(self._has_input())
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         return bool(poll.poll(0))
@@ -155,6 +183,8 @@ class PduReader:
         try:
             known = PduType(kind)
         except ValueError:
+            if first and kind == TLS_HANDSHAKE and self._buffer[self._start + 1] == 3:
+                raise TlsHello("TLS at a port without TLS", AbortReason.UNRECOGNISED_PDU) from None
             what = "this is no DICOM" if first else "an unknown PDU type"
             raise ProtocolError(f"{what}: first byte 0x{kind:02x}", AbortReason.UNRECOGNISED_PDU) from None
         if first and known is not PduType.ASSOCIATE_RQ:
@@ -215,13 +245,13 @@ def tick_seconds(limits: TimeLimits) -> float:
     )
 
 
-def set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
+def set_timeout(sock: Connection, option: int, seconds: float) -> None:
     """SO_RCVTIMEO or SO_SNDTIMEO: the kernel's own timeout costs no extra poll per call, unlike `settimeout`."""
     whole = int(seconds)
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, max(1000, int((seconds - whole) * 1e6))))
 
 
-def send(sock: socket.socket, data: bytes) -> None:
+def send(sock: Connection, data: bytes) -> None:
     """Send all of `data` with one call, or raise `TimedOut`."""
     try:
         sock.sendall(data)
@@ -229,7 +259,7 @@ def send(sock: socket.socket, data: bytes) -> None:
         raise TimedOut("the peer does not read its answers") from None
 
 
-def linger(sock: socket.socket) -> None:
+def linger(sock: Connection) -> None:
     """Let the peer read our last PDU: closing with its data unread would reset the connection and lose it."""
     try:
         sock.shutdown(socket.SHUT_WR)

@@ -27,6 +27,8 @@ from noctis.listener.services import AddedService, dispatches, make_services
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository import filemeta
 from noctis.repository.journal import Journal
+from noctis.tls.contexts import Contexts
+from noctis.tls.policy import Policy, policy_of
 
 log = structlog.get_logger()
 
@@ -71,6 +73,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             idle=settings.listeners.idle_association_seconds,
             message=settings.listeners.message_seconds,
         )
+        self.tls_contexts = Contexts(scoreboard.error)
         self.journal = Journal(settings.paths.journal, name)
         self.services = make_services(settings, scoreboard, self.journal)
         added = services.ADDED_SERVICES if added is None else added
@@ -156,7 +159,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
     def snapshot(self) -> Snapshot:
         return self._snapshots.current()
 
-    def recognise(self, called: str, calling: str, address: str) -> Facility | Refusal:
+    def recognise(self, called: str, calling: str, address: str, certificate: str | None) -> Facility | Refusal:
         server = self.settings.server
         return recognise(
             self.snapshot(),
@@ -166,8 +169,19 @@ class Listener(AssociationServer):  # type: ignore[misc]
             calling,
             address,
             server.port,
+            certificate,
             trust=self.settings.listeners.trust,
         )
+
+    @property
+    def slug(self) -> str | None:
+        """Of the facility whose port this is; None: the default one."""
+        facility = self.snapshot().by_port.get(self.port)
+        return facility.slug if facility is not None else None
+
+    def tls_policy(self) -> Policy | None:
+        """TLS as it is at this port now; None: it is plain."""
+        return policy_of(self.settings, self.snapshot().by_port.get(self.port))
 
     def is_proxy(self, address: str) -> bool:
         """Whether connections from there begin with a PROXY header."""

@@ -7,7 +7,6 @@ read.
 """
 
 import itertools
-import socket
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from noctis.listener.commands import RESPONSE, Command, Field, Status
 from noctis.listener.delegation import Aborted, Delegated, Sent, StreamingDimse
 from noctis.listener.messages import MessageReader, Pdv
 from noctis.listener.operations import Operation, Refused, Request
-from noctis.listener.pdu import AbortReason, ConnectionEnded, PduReader, PduType, ProtocolError, send
+from noctis.listener.pdu import AbortReason, Connection, ConnectionEnded, PduReader, PduType, ProtocolError, send
 from noctis.listener.tally import Outcome
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 class Transfer:
     """One association's messages, from its acceptance to its end."""
 
-    def __init__(self, association: "StreamingAssociation", sock: socket.socket, reader: PduReader) -> None:
+    def __init__(self, association: "StreamingAssociation", sock: Connection, reader: PduReader) -> None:
         self.association = association
         self._socket = sock
         self._reader = reader
