@@ -7,6 +7,7 @@ lets the message in flight finish and be answered, then ends the association.
 
 import os
 import queue
+import select
 import socket
 import threading
 import time
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pynetdicom import evt
 from pynetdicom.association import Association
-from pynetdicom.transport import AddressInformation
 
 from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, Reject
 from noctis.facilities.snapshot import Facility
 from noctis.listener import events, negotiation, proxy_protocol
+from noctis.listener.addresses import address_information
 from noctis.listener.admission import Place
 from noctis.listener.commands import Field
+from noctis.listener.connections import Displaced
 from noctis.listener.delegation import Aborted, Drained, is_bound
 from noctis.listener.establishment import establish, note_refusal
 from noctis.listener.operations import Service
@@ -54,10 +56,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-class Displaced(Exception):
-    """Closed for a newcomer's sake: there were too many connections without an association."""
-
-
 class StreamingAssociation(Association):  # type: ignore[misc]
     """An acceptor. `run_reactor` is the whole life of its thread.
 
@@ -86,6 +84,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         # The fingerprint of the client's certificate; "": one was asked for and not shown; None: none was asked for.
         self.certificate: str | None = None
         self.is_ourselves = False  # the client's certificate is that of this machine's own commands
+        self.answering = False  # its request is whole, and being answered
 
     @property
     def facility(self) -> Facility:
@@ -260,6 +259,18 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             if not self._busy:
                 self.hang_up()
 
+    def waits(self) -> bool:
+        """Whether the peer has to do something next, and not we. For other threads."""
+        sock = self.dul.socket.socket
+        if sock is None or self.answering:
+            return False
+        poll = select.poll()
+        try:
+            poll.register(sock, select.POLLIN)
+            return not poll.poll(0)
+        except (OSError, ValueError):
+            return False  # closed meanwhile
+
     def displace(self) -> None:
         """End at once, whatever the peer does. Called from another thread, once `displaced` is set."""
         sock = self.dul.socket.socket
@@ -362,11 +373,3 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self.requestor.address_info = address_information((peer.address, peer.port))
             self.log = self.log.bind(peer=f"{peer.address}:{peer.port}", proxy=address)
             self.log.info("connection.proxied")
-
-
-def address_information(address: tuple[Any, ...]) -> AddressInformation:
-    """pynetdicom's own way asks getaddrinfo, which loads 2 MB of name services into every process."""
-    made = AddressInformation.__new__(AddressInformation)
-    made._addr, made.port = address[0], address[1]
-    made.flowinfo, made.scope_id = (address[2], address[3]) if len(address) == 4 else (0, 0)
-    return made

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from noctis.listener.association import StreamingAssociation
 
 
+class Displaced(Exception):
+    """Closed for a newcomer's sake: there were too many connections without an association."""
+
+
 class Connections:
     """Safe from several threads."""
 
@@ -29,16 +33,35 @@ class Connections:
         with self._lock:
             return list(self._all)
 
-    def add(self, connection: "StreamingAssociation") -> "StreamingAssociation | None":
-        """A new one; the one that has to go for it, whose `displaced` is set, if there is one."""
+    @property
+    def is_full(self) -> bool:
+        """Whether one has to go before one more may come."""
+        return len(self._unassociated) >= self._max
+
+    def displace(self, *, patient: bool) -> "StreamingAssociation | None":
+        """The one that has to go, whose `displaced` is set and which counts no more.
+
+        Parameters
+        ----------
+        patient
+            Take none that waits for us and not for its peer: many that come at once are answered one after the other.
+            None when there is no other.
+        """
+        with self._lock:
+            addresses = Counter(each.origin.address for each in self._unassociated)
+            most = max(addresses.values(), default=0)
+            for victim in self._unassociated:
+                if addresses[victim.origin.address] == most and (not patient or victim.waits()):
+                    victim.displaced = True
+                    del self._unassociated[victim]
+                    return victim
+        return None
+
+    def add(self, connection: "StreamingAssociation") -> None:
+        """A new one."""
         with self._lock:
             self._all.add(connection)
-            victim = self._oldest_of_most() if len(self._unassociated) >= self._max else None
-            if victim is not None:
-                victim.displaced = True
-                del self._unassociated[victim]
             self._unassociated[connection] = None
-            return victim
 
     def associate(self, connection: "StreamingAssociation") -> bool:
         """It is an association from now on; False when it was displaced before."""
@@ -51,8 +74,3 @@ class Connections:
         with self._lock:
             self._all.discard(connection)
             self._unassociated.pop(connection, None)
-
-    def _oldest_of_most(self) -> "StreamingAssociation":
-        addresses = Counter(each.origin.address for each in self._unassociated)
-        most = max(addresses.values())
-        return next(each for each in self._unassociated if addresses[each.origin.address] == most)

@@ -28,16 +28,23 @@ _UNKNOWN = (Reject.CALLED_NOT_RECOGNISED, Reject.CALLING_NOT_RECOGNISED)
 
 def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
     """Take the A-ASSOCIATE-RQ and answer it; False if it was rejected."""
-    listener = association.listener
     try:
         _, content = reader.next(first=True)
     except ConnectionEnded:
         association.check_ending()
         raise
     except TlsHello:
-        note_refusal(association, Refusal(*tls_at_plain(listener.slug), Reject.NO_REASON))
+        note_refusal(association, Refusal(*tls_at_plain(association.listener.slug), Reject.NO_REASON))
         raise
-    raw = bytearray(reader.raw_head(content) + content)
+    association.answering = True
+    try:
+        return _answer(association, bytearray(reader.raw_head(content) + content))
+    finally:
+        association.answering = False
+
+
+def _answer(association: "StreamingAssociation", raw: bytearray) -> bool:
+    listener = association.listener
     negotiation.tolerate(raw)
     try:
         _feed_request(association, raw)

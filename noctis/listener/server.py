@@ -7,6 +7,7 @@ and to start one thread per connection; keeps the list of live associations.
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,9 +19,10 @@ from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, Reject, recognise
 from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
 from noctis.listener import events, services
+from noctis.listener.addresses import address_information, plain
 from noctis.listener.admission import Admission
-from noctis.listener.association import Displaced, StreamingAssociation, address_information
-from noctis.listener.connections import Connections
+from noctis.listener.association import StreamingAssociation
+from noctis.listener.connections import Connections, Displaced
 from noctis.listener.negotiation import Offer
 from noctis.listener.pdu import TimeLimits
 from noctis.listener.services import AddedService, dispatches, make_services
@@ -32,6 +34,8 @@ from noctis.tls.policy import Policy, policy_of
 
 log = structlog.get_logger()
 
+PATIENCE_SECONDS = 1.0  # for which a newcomer waits at the most while all others are being answered
+_STEP_SECONDS = 0.002
 DISPLACE_SECONDS = 1.0  # for which a newcomer waits at the most until the connection that it displaces has ended
 
 _TEMPLATE = AE("NOCTIS")
@@ -229,10 +233,15 @@ class Listener(AssociationServer):  # type: ignore[misc]
 
     def started(self, association: StreamingAssociation) -> None:
         """One more connection; where there are too many without an association, another one goes for it."""
-        victim = self._connections.add(association)
-        if victim is not None:
-            victim.displace()
-            victim.join(DISPLACE_SECONDS)  # so that there are never many more threads than connections
+        patience = time.monotonic() + PATIENCE_SECONDS
+        while self._connections.is_full:
+            victim = self._connections.displace(patient=time.monotonic() < patience)
+            if victim is not None:
+                victim.displace()
+                victim.join(DISPLACE_SECONDS)  # so that there are never many more threads than connections
+            else:
+                time.sleep(_STEP_SECONDS)
+        self._connections.add(association)
 
     def ended(self, association: StreamingAssociation) -> None:
         self.leave(association)
@@ -252,7 +261,7 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
         listener = self.server
         address, peer_port = self.client_address[0], self.client_address[1]
         association = self._create_association()
-        association.opened_by(_plain(address), peer_port)
+        association.opened_by(plain(address), peer_port)
         evt.trigger(association, evt.EVT_CONN_OPEN, {"address": self.client_address})
         listener.started(association)
         try:
@@ -276,8 +285,3 @@ class StreamingRequestHandler(RequestHandler):  # type: ignore[misc]
         acceptor.implementation_version_name = listener.ae.implementation_version_name
         association.requestor.address_info = address_information(self.client_address)
         return association
-
-
-def _plain(address: str) -> str:
-    """An IPv4 peer of an IPv6 socket in its own form."""
-    return address.removeprefix("::ffff:") if "." in address else address

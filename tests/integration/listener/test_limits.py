@@ -3,12 +3,15 @@
 import socket
 import struct
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from noctis.listener import pdu
+from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Counter
 from tests.integration.listener.doors import Caller, house
 from tests.integration.listener.test_association import ECHO, STORE, associate_rq, p_data
@@ -89,6 +92,21 @@ def test_a_flood_of_connections_leaves_few_open_and_lets_a_sender_in(tmp_path: P
         assert caller.associate(called="A") == ACCEPTED
         wait_for(lambda: made["a"].live <= 6, what="the displaced ones' ends")
         assert made["a"].scoreboard.get(Counter.REFUSED) >= 195
+
+
+def test_many_senders_that_come_at_once_are_none_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They wait for us, who are slow: nobody is displaced for another one."""
+    recognise = Listener.recognise
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.01)
+        return recognise(*arguments)
+
+    monkeypatch.setattr(Listener, "recognise", slowly)
+    with house(tmp_path, max_unassociated=3) as made, ExitStack() as stack:
+        callers = [stack.enter_context(Caller(made["a"], first=associate_rq(called="A"))) for _ in range(100)]
+        assert [caller.read()[0] for caller in callers] == [2] * 100
+        assert made.refusals() == []
 
 
 def test_the_address_with_most_connections_pays(tmp_path: Path) -> None:

@@ -10,21 +10,25 @@ class Connection:
     def __init__(self, address: str) -> None:
         self.origin = Origin(address=address)
         self.displaced = False
+        self.is_waiting = True
+
+    def waits(self) -> bool:
+        return self.is_waiting
 
 
-def connect(connections: Connections, address: str) -> tuple[Any, Any]:
+def connect(connections: Connections, address: str, *, patient: bool = True) -> tuple[Any, Any]:
     made: Any = Connection(address)
-    return made, connections.add(made)
+    victim = connections.displace(patient=patient) if connections.is_full else None
+    connections.add(made)
+    return made, victim
 
 
 def test_the_oldest_of_the_address_with_the_most_goes() -> None:
     connections = Connections(4)
-    for address in ("a", "b", "b", "c"):
-        _, victim = connect(connections, address)
-        assert victim is None
-    first_b = next(each for each in connections._unassociated if each.origin.address == "b")
+    made = [connect(connections, address) for address in ("a", "b", "b", "c")]
+    assert [victim for _, victim in made] == [None] * 4
     _, victim = connect(connections, "d")
-    assert victim is first_b
+    assert victim is made[1][0]
     assert victim.displaced
 
 
@@ -36,6 +40,19 @@ def test_the_newcomer_itself_never_goes() -> None:
     third, victim = connect(connections, "a")
     assert victim is second
     assert not third.displaced
+
+
+def test_one_that_waits_for_us_stays_while_there_is_patience() -> None:
+    connections = Connections(2)
+    busy, _ = connect(connections, "a")
+    idle, _ = connect(connections, "a")
+    busy.is_waiting = False
+    assert connect(connections, "a")[1] is idle
+    for each in connections.all():
+        each.is_waiting = False  # type: ignore[attr-defined]
+    assert connections.is_full
+    assert connections.displace(patient=True) is None
+    assert connections.displace(patient=False) is busy
 
 
 def test_an_association_is_never_displaced() -> None:
