@@ -37,6 +37,11 @@ class Door:
     def live(self) -> int:
         return self.listener.live
 
+    @property
+    def waiting(self) -> int:
+        """Connections whose peer has to do something next."""
+        return sum(each.waits() for each in self.listener.associations())
+
     def close(self) -> None:
         self.stop.set()
         self.thread.join(10)

@@ -194,6 +194,7 @@ def test_unknown_callers_take_nobodys_place(tmp_path: Path) -> None:
     ):
         strangers = [unknown(stack, made, build_context(Verification)) for _ in range(3)]
         assert [kind for _, kind, _ in strangers] == [2, 2, 2]
+        assert all(caller.echo() for caller, _, _ in strangers)
         with Caller(made["a"]) as caller:
             assert caller.associate(called="A") == ACCEPTED
             assert strangers[0][0].read() == (0, b"")

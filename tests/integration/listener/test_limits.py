@@ -70,7 +70,7 @@ def test_a_newcomer_gets_in_whatever_others_hold(tmp_path: Path) -> None:
         sender = stack.enter_context(Caller(made["a"]))
         assert sender.associate(called="A") == ACCEPTED
         holders = [stack.enter_context(Caller(made["a"], first=associate_rq(called="A")[:20])) for _ in range(5)]
-        wait_for(lambda: made["a"].live == 6, what="six connections")
+        wait_for(lambda: made["a"].waiting == 6, what="six connections whose bytes were read")
         late = stack.enter_context(Caller(made["a"]))
         assert late.associate(called="A") == ACCEPTED
         assert holders[0].read() == (0, b"")
@@ -119,7 +119,7 @@ def test_the_address_with_most_connections_pays(tmp_path: Path) -> None:
 
         quiet = connect("127.0.0.2")
         flood = [connect("127.0.0.3") for _ in range(3)]
-        wait_for(lambda: made["a"].live == 4, what="four connections")
+        wait_for(lambda: made["a"].waiting == 4, what="four connections")
         connect("127.0.0.4")
         assert flood[0].recv(1) == b""
         assert made.refusal("had no association")["address"] == "127.0.0.3"
