@@ -341,7 +341,9 @@ class StreamingAssociation(Association):  # type: ignore[misc]
                 raise Drained("the listener stops")
 
     def _abort(self, sock: Connection, reason: AbortReason | None) -> None:
-        """One A-ABORT, then the end: never a second one."""
+        """One A-ABORT, then the end: never a second one. At a TLS port nothing is said in plain text."""
+        if self.connection is None and self.listener.tls_policy() is not None:
+            return
         try:
             pdu = abort_pdu(reason)
             send(sock, pdu)

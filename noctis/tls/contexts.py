@@ -108,7 +108,8 @@ def make(policy: Policy) -> Serving:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(":".join(CIPHERS))
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
-    context.options |= ssl.OP_NO_TICKET  # each caller shows its certificate anew
+    # A sender may resume a TLS 1.2 session of this process, for two hours: its certificate is known by it all the same.
+    context.options |= ssl.OP_NO_TICKET
     context.num_tickets = 0
     try:
         # Without a password OpenSSL would ask the terminal for that of an encrypted key.

@@ -1,5 +1,6 @@
 """TLS on a supervised Noctis: switched on, used, renewed and drained without a restart of anything."""
 
+import json
 import os
 import ssl
 import subprocess
@@ -12,6 +13,10 @@ import pytest
 from bench.load import tls_context
 from bench.scu import Association
 from bench.studies import TINY
+from noctis.facilities.certificates import CertificateRegistry
+from noctis.facilities.records import parse_device
+from noctis.facilities.snapshot import SnapshotReader
+from tests import tls
 from tests.samples import make_instance
 from tests.support import wait_for
 from tests.system import senders
@@ -20,14 +25,20 @@ from tests.system.conftest import Noctis
 
 
 @pytest.fixture
-def central(noctis: Noctis) -> Any:
+def central(noctis: Noctis, tmp_path: Path) -> Any:
     """A facility whose port speaks TLS, and a sender's certificate that is bound to it."""
-    noctis.cli("facility", "add", "Central", "--ae-title", "CENTRAL", "--device", "CT1")
-    noctis.cli("tls", "make-ca")
-    noctis.cli("tls", "issue", "--server")
-    issued = noctis.json("tls", "issue", "central", "--device", "CT1")
-    noctis.cli("facility", "edit", "central", "--tls", "on")
-    return issued | {"port": noctis.listener("central")["port"]}
+    ca = tls.write(tls.authority(tls.CA), noctis.home / "tls", "ca")
+    tls.write(tls.server(), noctis.home / "tls", "server")
+    sender = tls.write(tls.client(), tmp_path, "sender")
+    record = noctis.add("Central", ae_title="CENTRAL", devices=[parse_device("CT1")])
+    certificates = CertificateRegistry(noctis.engine(), noctis.settings, actor="test")
+    certificates.bind("central", sender.fingerprint, device="CT1")
+    certificates.edit("central", {"tls": "on"})
+    noctis.wait_listener("central")
+    reader = SnapshotReader(noctis.settings.paths.snapshot)
+    wait_for(lambda: reader.current().by_slug["central"].tls == "on", what="TLS in the snapshot")
+    files = {"private_key": sender.key, "certificate": sender.certificate, "ca": ca.certificate}
+    return {name: str(path) for name, path in files.items()} | {"port": record.port, "fingerprint": sender.fingerprint}
 
 
 def options(issued: Any) -> tuple[str, ...]:
@@ -53,7 +64,13 @@ def filed(noctis: Noctis) -> list[tuple[Any, ...]]:
     return noctis.sql("SELECT calling_ae_title, peer_address FROM instance")
 
 
-def test_five_commands_and_a_sender(noctis: Noctis, central: Any, tmp_path: Path) -> None:
+def test_five_commands_and_a_sender(noctis: Noctis, tmp_path: Path) -> None:
+    noctis.cli("facility", "add", "Central", "--ae-title", "CENTRAL", "--device", "CT1")
+    noctis.cli("tls", "make-ca")
+    noctis.cli("tls", "issue", "--server")
+    central = noctis.json("tls", "issue", "central", "--device", "CT1")
+    noctis.cli("facility", "edit", "central", "--tls", "on")
+    central["port"] = noctis.listener("central")["port"]
     pids = [each["workers"] for each in noctis.control_status()["listeners"]]
     paths = write_instances(tmp_path / "study", 2, 6 << 20)
     senders.storescu(central["port"], "CENTRAL", paths, *options(central), calling="CT1")
@@ -74,13 +91,11 @@ def test_five_commands_and_a_sender(noctis: Noctis, central: Any, tmp_path: Path
 def test_our_own_echo_works_where_client_certificates_are_required_and_bound(noctis: Noctis, central: Any) -> None:
     assert "answered" in noctis.cli("facility", "test", "central")
     findings = noctis.run("check", "--json")
-    import json
-
     wrong = [each for each in json.loads(findings.stdout) if each["check"] in ("echo", "tls") and not each["well"]]
     assert wrong == []
     (noctis.home / "tls" / "server.pem").write_text("nonsense")
     assert "answered" not in noctis.run("facility", "test", "central").stdout  # it compares with the file
-    noctis.cli("tls", "issue", "--server", "--force")
+    tls.write(tls.server("renewed"), noctis.home / "tls", "server")
     assert "answered" in noctis.cli("facility", "test", "central")
 
 
@@ -121,7 +136,7 @@ def test_a_renewed_certificate_is_served_at_the_next_connection(noctis: Noctis, 
     before = served()
     with_old = Association("127.0.0.1", central["port"], "CENTRAL", TINY, calling="CT1", tls=context(central))
     with_old.open()
-    noctis.cli("tls", "issue", "--server", "--force")
+    tls.write(tls.server("renewed"), noctis.home / "tls", "server")
     assert served() not in ("", before)
     assert store(with_old, 1) == 0  # who is connected stays so
     with_old.close()
