@@ -29,7 +29,9 @@ def note(app: App, action: str, subject: str = "", *, facility: str | None = Non
         The slug, where it concerns one facility.
     """
     if not _append(app, action, subject, facility, detail):
-        click.echo(f"noctis: the event {action} could not be written to {app.home.journal}; see: noctis check", err=True)
+        click.echo(
+            f"noctis: the event {action} could not be written to {app.home.journal}; see: noctis check", err=True
+        )
 
 
 def note_query(app: App, action: str, *, facility: str | None = None, **asked: str | int | None) -> None:

@@ -91,7 +91,9 @@ def event() -> None:
 
 @event.command("list")
 @facility_option
-@click.option("--action", metavar="TEXT", help="Actions that are this or begin with it, such as query or facility.added.")
+@click.option(
+    "--action", metavar="TEXT", help="Actions that are this or begin with it, such as query or facility.added."
+)
 @limit_option
 @json_option
 @click.pass_obj

@@ -45,7 +45,13 @@ def follow(app: App, as_json: bool) -> int:
 
 def gather(app: App) -> dict[str, Any]:
     """The whole status; what cannot be had says why instead."""
-    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "archiver": {}, "watcher": {}, "audit": None}
+    document: dict[str, Any] = {
+        "supervisor": {"running": False},
+        "listeners": [],
+        "archiver": {},
+        "watcher": {},
+        "audit": None,
+    }
     try:
         told = app.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}

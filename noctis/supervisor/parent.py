@@ -51,7 +51,7 @@ def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], i
     """The processes beside the listeners: a new one is one line here."""
     from noctis.archiver import service as archiver
 
-    table = {"watcher": watcher.run, "archiver": archiver.run}
+    table: dict[str, Callable[[Settings, Scoreboard], int]] = {"watcher": watcher.run, "archiver": archiver.run}
     if settings.audit.syslog is not None:
         from noctis.audit import service as audit
 
@@ -255,7 +255,7 @@ def preload(settings: Settings) -> None:
     import noctis.listener.process
 
     if settings.audit.syslog is not None:
-        import noctis.audit.service  # noqa: F401
+        import noctis.audit.service
     from noctis.listener.warmup import warm_up
 
     assert sqlalchemy.dialects.sqlite
