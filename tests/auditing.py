@@ -1,4 +1,4 @@
-"""The other end of audit messages: the standard's schema, frames taken apart, and a syslog server that is a real one."""
+"""The other end of audit messages: the standard's schema, frames taken apart, and a syslog server on a real socket."""
 
 import base64
 import contextlib
@@ -161,7 +161,7 @@ class SyslogServer:
 
     def _serve(self, raw: socket.socket) -> None:
         connection = raw
-        with contextlib.suppress(OSError):
+        try:
             if self._context is not None:
                 connection = self._context.wrap_socket(raw, server_side=True)
                 self._connections.add(connection)
@@ -173,8 +173,12 @@ class SyslogServer:
                         return
                     self.received.append(parse(frame))
             if isinstance(connection, ssl.SSLSocket):
-                connection.unwrap()
-        connection.close()
+                connection.unwrap().close()
+        except OSError:
+            pass
+        finally:
+            raw.close()
+            connection.close()
 
     def stop(self) -> None:
         """As a server that is killed: every connection breaks."""

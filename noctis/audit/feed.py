@@ -113,7 +113,7 @@ class Feed:
             messages += [message for row in told for message in self._writer.association(row, studies[row.id])]
             refused, refusals = self._refusals(connection, cursor.refusals)
         return Turn(
-            sorted(messages + refused, key=lambda message: message.at),
+            messages + refused,
             Cursor(event, association.opened(unsettled, now), refusals),
             more=max(len(events), len(associations)) >= ROWS_MAX or self._refusals_seen is None,
         )

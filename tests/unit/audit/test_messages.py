@@ -82,7 +82,9 @@ def test_a_refused_association() -> None:
 
 
 def test_instances_of_one_patient() -> None:
-    (message,) = writer().association(association(), brought(("P1", "1.2.1", CT), ("P1", "1.2.1", CT), ("P1", "1.2.2", MR)))
+    (message,) = writer().association(
+        association(), brought(("P1", "1.2.1", CT), ("P1", "1.2.1", CT), ("P1", "1.2.2", MR))
+    )
     found = received(message)
     assert (found.id, found.action, found.outcome) == ("110104", "C", "0")
     assert found.objects(STUDY) == ["1.2.1", "1.2.2"]
