@@ -1,5 +1,6 @@
 """Nothing of a home can be read by anybody else, and nobody else is answered."""
 
+import json
 import os
 import stat
 import subprocess
@@ -83,13 +84,11 @@ def test_whatever_the_callers_umask(make_noctis: MakeNoctis, tmp_path: Path) -> 
         noctis.stop()
         noctis.cli("db", "restore", noctis.home / "copy.db")
         assert readable(noctis.home) == []
-    assert not [each for each in noctis_checks(noctis) if not each["well"]]
+    assert not [each for each in privacy_checks(noctis) if not each["well"]]
 
 
-def noctis_checks(noctis: Noctis) -> list[dict[str, object]]:
-    return [
-        each for each in __import__("json").loads(noctis.run("check", "--json").stdout) if each["check"] == "privacy"
-    ]
+def privacy_checks(noctis: Noctis) -> list[dict[str, object]]:
+    return [each for each in json.loads(noctis.run("check", "--json").stdout) if each["check"] == "privacy"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
