@@ -87,6 +87,17 @@ class Sender:
             raise
         self._sock = sock
 
+    def check(self) -> None:
+        """Whether the files of TLS can be used; connects nobody.
+
+        Raises
+        ------
+        ConfigError
+            They cannot.
+        """
+        if self._tls:
+            self._context()
+
     def _context(self) -> ssl.SSLContext:
         settings = self._settings
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from noctis.checks import tls
+from noctis.audit.syslog import Sender
 from noctis.checks.echo import echo
 from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings
@@ -251,6 +252,10 @@ def check_audit(settings: Settings) -> Iterator[Finding]:
     server = settings.audit.syslog
     if server is None:
         return
+    try:
+        Sender(settings.audit).check()
+    except NoctisError as error:
+        yield Finding("audit", False, error.message, error.fix or "")
     try:
         audit = Control(settings.paths).status()["audit"]
     except NoctisError:

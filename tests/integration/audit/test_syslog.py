@@ -98,6 +98,10 @@ def test_a_server_that_is_not_the_right_one(authority: Authority, tmp_path: Path
 def test_files_that_cannot_be_used(server: SyslogServer, authority: Authority, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         sender(server, "tls", ca=tmp_path / "none.pem").connect()
+    with pytest.raises(ConfigError, match="No such file"):
+        sender(server, "tls", ca=tmp_path / "none.pem").check()
+    sender(server, "tls", ca=authority.certificate).check()
+    sender(server, "tcp").check()
     certificate, key = authority.issue("locked")
     locked = tmp_path / "locked.key"
     authority._openssl("pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(locked))
