@@ -174,7 +174,7 @@ class SyslogServer:
                     self.received.append(parse(frame))
             if isinstance(connection, ssl.SSLSocket):
                 connection.unwrap().close()
-        except OSError:
+        except (OSError, ValueError):  # a connection that was closed under it
             pass
         finally:
             raw.close()
