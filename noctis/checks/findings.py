@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from noctis.checks import tls
 from noctis.audit.syslog import Sender
+from noctis.checks import tls
 from noctis.checks.echo import echo
 from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings

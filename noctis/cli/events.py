@@ -5,6 +5,7 @@ a query never waits for it or fails by it, and a restore does not write into the
 Facilities and devices are another matter: the registry writes their events with the change itself.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,14 @@ from noctis.cli.common import App
 from noctis.repository.journal import Journal
 
 JOURNAL = "operator"  # one file for all commands
-OF_PATIENTS = frozenset({"patient", "accession"})  # what was typed for these is never written down
+# What was typed is written down for these fields alone, and only what can be nothing else, wherever it was typed.
+KEPT = {
+    "study_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
+    "series_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
+    "modality": re.compile(r"[A-Za-z]{2}"),
+    "status": re.compile(r"receiving|complete"),
+    "limit": re.compile(r"[0-9]+"),
+}
 
 
 def note(app: App, action: str, subject: str = "", *, facility: str | None = None, **detail: Any) -> None:
@@ -40,10 +48,10 @@ def note_query(app: App, action: str, *, facility: str | None = None, **asked: s
     Parameters
     ----------
     asked
-        What was typed for each field, None for what was not. Values of `OF_PATIENTS` are left out.
+        What was typed for each field, None for what was not. Values are left out but for those that `KEPT` knows.
     """
     given = {name: value for name, value in asked.items() if value is not None}
-    values = {name: value for name, value in given.items() if name not in OF_PATIENTS}
+    values = {name: value for name, value in given.items() if name in KEPT and KEPT[name].fullmatch(str(value))}
     _append(app, action, "", facility, {"fields": sorted(given), **values})
 
 

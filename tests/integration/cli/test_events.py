@@ -35,7 +35,7 @@ def test_queries(noctis: Call, home: Path, tmp_path: Path) -> None:
     asked = query["detail"]
     assert asked == {"fields": ["accession", "limit", "modality", "patient"], "limit": 50, "modality": "CT"}
     noctis("study", "show", "1.2.3")
-    noctis("study", "show", "9.9.9", code=2)
+    noctis("study", "show", "Doe^Jane", code=2)
     noctis("series", "list", "1.2.3")
     noctis("instance", "list", "--study", "1.2.3")
     noctis("quarantine", "list")
@@ -50,6 +50,8 @@ def test_queries(noctis: Call, home: Path, tmp_path: Path) -> None:
         "query.quarantined",
     ]
     assert found[0]["detail"]["study_instance_uid"] == "1.2.3"
+    assert found[1]["detail"] == {"fields": ["study_instance_uid"]}  # whatever was typed there by mistake
+    assert "none.dcm" not in json.dumps(found)
 
 
 def test_what_an_operator_did(noctis: Call, home: Path, tmp_path: Path) -> None:
