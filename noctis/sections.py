@@ -149,6 +149,19 @@ class AuditSettings(Section):
     source_id: Annotated[str, Field(min_length=1)] = "noctis"  # Audit Source ID
     patients: bool = True  # patients' IDs in the messages, as PS3.15 has it
 
+    @field_validator("syslog")
+    @classmethod
+    def _a_port(cls, value: str | None) -> str | None:
+        from urllib.parse import urlsplit
+
+        try:
+            port = urlsplit(value or "").port
+        except ValueError:  # beyond 65535, or no address between the brackets
+            port = 0
+        if port == 0:
+            raise ValueError("tls://HOST:PORT or tcp://HOST:PORT, with a port from 1 to 65535")
+        return value
+
 
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"

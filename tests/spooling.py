@@ -57,21 +57,22 @@ class Intake:
         sop_instance: str = "1.2.3",
         transfer_syntax: str = EXPLICIT,
         flags: tuple[str, ...] = (),
+        origin: Origin = ORIGIN,
     ) -> SpoolEntry:
         if slug not in self._spools:
             self._spools[slug] = Spool(self._settings.paths.spool, slug, slots=SlotBudget(self._slot_bytes))
-        file = self._spools[slug].receive(sop_class.encode(), sop_instance.encode(), transfer_syntax, ORIGIN, flags)
+        file = self._spools[slug].receive(sop_class.encode(), sop_instance.encode(), transfer_syntax, origin, flags)
         file.write(data_set)
         return file.commit()
 
-    def instance(self, *, slug: str = "central", **attributes: Any) -> Spooled:
+    def instance(self, *, slug: str = "central", origin: Origin = ORIGIN, **attributes: Any) -> Spooled:
         """A small CT image, as `samples.make_instance` makes it."""
         attributes.setdefault("study", "1.2.826.1")
         attributes.setdefault("series", attributes["study"] + ".1")
         attributes.setdefault("sop_instance", generate_uid())
         dataset = make_instance(**attributes)
         data_set = encode(dataset)
-        entry = self.put(data_set, slug=slug, sop_instance=attributes["sop_instance"])
+        entry = self.put(data_set, slug=slug, sop_instance=attributes["sop_instance"], origin=origin)
         return Spooled(entry, hint_of(entry), data_set)
 
     def own_file(self, entry: SpoolEntry) -> SpoolEntry:

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from noctis.audit.syslog import Sender
 from noctis.checks import tls
 from noctis.checks.echo import echo
+from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
@@ -27,6 +29,7 @@ from noctis.supervisor.ports import all_who_listen
 RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is before this
 QUOTA_PERCENT = 90  # more is told
 CLOCK_TOLERANCE_SECONDS = 120
+AUDIT_LATE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
     """Every check, in the order in which one thing needs another."""
     checks: tuple[Callable[[Settings], Iterator[Finding]], ...] = (
         check_folders,
+        check_privacy,
         check_database,
         check_clock,
         check_disk,
         check_quotas,
         check_supervisor,
+        check_audit,
         check_ports,
         check_tls,
         check_echoes,
@@ -77,11 +82,16 @@ def check_folders(settings: Settings) -> Iterator[Finding]:
                 f"Permission denied: {folder} belongs to {owner} and is not writable for {whoami()}",
                 f"run as {owner} (sudo -u {owner} noctis …), or: chown -R {whoami()} {settings.paths.root}",
             )
-        elif folder.stat().st_mode & 0o077 and folder != settings.paths.media:
-            yield Finding("folders", False, f"{folder} can be read by others", f"chmod 700 {folder}")
         else:
             yield Finding("folders", True, f"{folder} is writable")
     yield from _strangers(home)
+
+
+def check_privacy(settings: Settings) -> Iterator[Finding]:
+    found = [Finding("privacy", False, text, fix) for text, fix in readable_by_others(settings.paths)]
+    yield from found
+    if not found and settings.paths.root.is_dir():
+        yield Finding("privacy", True, "nothing that was looked at can be read by others")
 
 
 def _strangers(home: Home) -> Iterator[Finding]:
@@ -236,6 +246,33 @@ def check_supervisor(settings: Settings) -> Iterator[Finding]:
             f"the archiver has given no sign of life for {heartbeat:.0f} s",
             "noctis supervisorctl restart archiver:*",
         )
+
+
+def check_audit(settings: Settings) -> Iterator[Finding]:
+    server = settings.audit.syslog
+    if server is None:
+        return
+    try:
+        Sender(settings.audit).check()
+    except NoctisError as error:
+        yield Finding("audit", False, error.message, error.fix or "")
+    try:
+        audit = Control(settings.paths).status()["audit"]
+    except NoctisError:
+        return  # the check of the supervisor tells
+    if audit is None:
+        text = f"audit.syslog is {server}, but the supervisor was started without it"
+        yield Finding("audit", False, text, "noctis supervisorctl reload")
+        return
+    why = audit["last_error"] or "see the log"
+    seconds = audit.get("waiting_seconds")
+    if audit["state"] != "running":
+        yield Finding("audit", False, f"the audit service is {audit['state']}: {why}", "noctis supervisorctl status")
+    elif seconds is not None and seconds > AUDIT_LATE_SECONDS:
+        text = f"no audit message could be sent for {seconds:.0f} s, {audit['waiting']} wait: {why}"
+        yield Finding("audit", False, text, f"start the syslog server {server}, or set audit.syslog to another one")
+    else:
+        yield Finding("audit", True, f"audit messages are sent to {server}: {audit['sent']}, {audit['waiting']} wait")
 
 
 def _facilities(settings: Settings) -> list[Facility]:

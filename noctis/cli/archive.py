@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from noctis.cli.common import App, console, emit_json, json_option, show_table
+from noctis.cli.events import note
 from noctis.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ def answer(report: "Report", as_json: bool, well: str) -> int:
     return ExitCode.DONE if report.sound else ExitCode.FOUND_WRONG
 
 
+def counts(report: "Report") -> dict[str, Any]:
+    """What an event says of a report."""
+    return {"files": report.files, "rows": report.rows, "sound": report.sound, "findings": dict(report.counts)}
+
+
 @archive.command()
 @click.option("--no-digests", is_flag=True, help="Do not read the files; only whether they are there.")
 @json_option
@@ -59,6 +65,7 @@ def verify(app: App, no_digests: bool, as_json: bool) -> int:
     engine = app.engine()
     with progress_bar("verifying") as update:
         report = look(app.settings, engine, update, digests=not no_digests)
+    note(app, "archive.verified", digests=not no_digests, **counts(report))
     return answer(report, as_json, f"{report.files} files and {report.rows} rows agree.")
 
 
@@ -72,4 +79,5 @@ def reindex(app: App, as_json: bool) -> int:
     engine = app.engine()
     with progress_bar("indexing") as update:
         report = rebuild(app.settings, engine, update)
+    note(app, "archive.reindexed", **counts(report))
     return answer(report, as_json, f"{report.rows} instances are indexed anew from {report.files} files.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from noctis.cli.common import App, emit_json, json_option
+from noctis.cli.events import note
 from noctis.config import home_is_explicit
 from noctis.errors import DatabaseError, ExitCode, NoctisError, UsageError
 from noctis.home import whoami
@@ -48,6 +49,7 @@ def upgrade(app: App) -> None:
         migrate.backup_sqlite(app.home.sqlite, kept)
         click.echo(f"Backed up to {kept}")
     migrate.upgrade(engine)
+    note(app, "database.upgraded", before=before.current, now=before.head)
     click.echo(f"Upgraded from {before.current or 'nothing'} to {before.head}.")
 
 
@@ -83,6 +85,7 @@ def backup(app: App, file: Path) -> None:
         migrate.backup_sqlite(sqlite_path(engine), file)
     else:
         run_tool("pg_dump", engine, "--format=custom", f"--file={file}")
+    note(app, "database.backed_up", str(file))
     click.echo(f"Backed up to {file} ({file.stat().st_size} bytes).")
 
 
@@ -114,6 +117,7 @@ def restore(app: App, file: Path) -> None:
             str(file),
         )
     state = migrate.schema_state(engine)
+    note(app, "database.restored", str(file), schema=state.current)
     click.echo(f"Restored from {file}." + ("" if state.up_to_date else " Its schema is older: noctis db upgrade"))
     click.echo(
         "What was filed since is in the archive, not in this index: noctis archive verify, noctis archive reindex"

@@ -1,11 +1,13 @@
 """`noctis import`: files of a folder tree or DICOMDIR, through the same spool as what arrives by the network."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from noctis.cli.archive import progress_bar
 from noctis.cli.common import App, emit_json, json_option, plain
+from noctis.cli.events import note
 from noctis.errors import ExitCode
 
 SKIPPED_SHOWN = 20
@@ -25,6 +27,7 @@ def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> 
     from noctis.repository.importer import Importer
 
     record = app.registry.get(facility)
+    begun = datetime.now(UTC)
     importer = Importer(app.settings, record.slug, record.ae_title)
     files = importer.find(paths)
     with progress_bar("importing") as update:
@@ -33,6 +36,16 @@ def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> 
         importer.file(app.engine(), app.control, update)
     importer.count(app.engine())
     result = importer.result
+    note(
+        app,
+        "import.done",
+        record.slug,
+        facility=record.slug,
+        paths=len(paths),  # and not their names, which may be patients'
+        began_at=begun.isoformat(),
+        **{name: count for name, count in vars(result).items() if name != "skipped"},
+        skipped=len(result.skipped),
+    )
     if as_json:
         emit_json(result.as_json())
     else:

@@ -91,15 +91,18 @@ def event() -> None:
 
 @event.command("list")
 @facility_option
+@click.option(
+    "--action", metavar="TEXT", help="Actions that are this or begin with it, such as query or facility.added."
+)
 @limit_option
 @json_option
 @click.pass_obj
-def list_events(app: App, facility: str | None, limit: int, as_json: bool) -> None:
+def list_events(app: App, facility: str | None, action: str | None, limit: int, as_json: bool) -> None:
     """List events, the latest first."""
     from noctis.repository.queries import events
 
     facility_id = app.registry.get(facility).id if facility else None
-    rows = events(app.engine(), limit, facility_id=facility_id)
+    rows = events(app.engine(), limit, facility_id=facility_id, action=action)
     if as_json:
         emit_json(rows)
         return

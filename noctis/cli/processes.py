@@ -6,7 +6,11 @@ from typing import Any
 import click
 
 from noctis.cli.common import App, emit_json, json_option
+from noctis.cli.events import note
 from noctis.errors import ExitCode, SupervisorError, UsageError
+
+# supervisorctl's actions that change nothing
+LOOKING = frozenset({"avail", "fg", "help", "maintail", "pid", "status", "tail", "version", "quit", "exit"})
 
 
 @click.command()
@@ -45,6 +49,7 @@ def reload(app: App, dry_run: bool, as_json: bool) -> None:
     if not dry_run:
         write_if_changed(app.home.snapshot, app.registry.snapshot)
         done = app.control.reconcile()
+        note(app, "supervisor.reloaded")
         # The parent may have followed by itself between the two calls: what it did is what was planned.
         plan = {name: changes or plan[name] for name, changes in done.items()}
     if as_json:
@@ -126,6 +131,8 @@ def supervisorctl(app: App, arguments: tuple[str, ...]) -> int:
     app.open_home()
     if not app.control.is_running():
         raise SupervisorError(f"no supervisor runs on {app.home.root}", fix="start it: noctis supervise")
+    if not arguments or arguments[0] not in LOOKING:
+        note(app, "supervisorctl.called", " ".join(arguments) or "(interactive)")
     try:
         with control_url(app.home) as url:
             main(["-s", url, *arguments])

@@ -3,7 +3,8 @@
 import click
 
 from noctis.cli.common import App, emit_json, json_option, moment, plain, show_fields, show_table, size
-from noctis.cli.study import facility_option, limit_option
+from noctis.cli.events import note_query
+from noctis.cli.study import facility_option, limit_option, of_facility
 from noctis.errors import NotFoundError
 
 
@@ -30,7 +31,8 @@ def list_(app: App, facility: str | None, limit: int, as_json: bool) -> None:
     from noctis.repository.queries import quarantined
 
     refresh(app)
-    facility_id = app.registry.get(facility).id if facility else None
+    facility_id, slug = of_facility(app, facility)
+    note_query(app, "query.quarantine", facility=slug, limit=limit)
     rows = quarantined(app.engine(), limit, facility_id=facility_id)
     if as_json:
         emit_json(rows)
@@ -64,6 +66,7 @@ def show(app: App, facility: str, name: str, as_json: bool) -> None:
 
     refresh(app)
     record = app.registry.get(facility)
+    note_query(app, "query.quarantined", facility=record.slug, name=name)
     rows = quarantined(app.engine(), 1, facility_id=record.id, name=name)
     if not rows:
         raise NotFoundError(f"the quarantine of '{record.name}' has no {name}", fix="noctis quarantine list")

@@ -45,11 +45,17 @@ def follow(app: App, as_json: bool) -> int:
 
 def gather(app: App) -> dict[str, Any]:
     """The whole status; what cannot be had says why instead."""
-    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "archiver": {}, "watcher": {}}
+    document: dict[str, Any] = {
+        "supervisor": {"running": False},
+        "listeners": [],
+        "archiver": {},
+        "watcher": {},
+        "audit": None,
+    }
     try:
         told = app.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
-        document |= {name: told[name] for name in ("listeners", "archiver", "watcher")}
+        document |= {name: told[name] for name in ("listeners", "archiver", "watcher", "audit")}
     except NoctisError as error:
         document["supervisor"]["error"] = error.message
     document["home"] = str(app.home.root)
@@ -161,6 +167,7 @@ def is_well(document: dict[str, Any]) -> bool:
         document["supervisor"]["running"]
         and all(each["state"] in GOOD for each in document["listeners"])
         and document["archiver"].get("state") == "running"
+        and (document["audit"] is None or document["audit"]["state"] == "running")
         and document["database"]["up_to_date"]
         and disk["free_bytes"] > disk["reserve_bytes"]
         and not document["archive"]["no_room"]
@@ -229,4 +236,10 @@ def render(document: dict[str, Any]) -> Any:
         if each["problem"]:
             colour = "red" if each["stops"] else "yellow"
             lines.append(f"tls       [{colour}]{safe(each['sentence'])}[/{colour}]: {safe(each['fix'])}")
+    if (audit := document["audit"]) is not None:
+        waits = f", for {audit['waiting_seconds']} s" if audit.get("waiting_seconds") is not None else ""
+        lines.append(
+            f"audit     {audit['state']}, {audit.get('sent', 0)} sent, {audit.get('waiting', 0)} waiting{waits} "
+            + safe(audit["last_error"])
+        )
     return Group(head, "", table, "", *lines)

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from noctis.cli.common import App, emit_json, json_option, moment, show_fields, show_table, size
+from noctis.cli.events import note_query
 
 
 def facility_option(function: Any) -> Any:
@@ -15,6 +16,14 @@ def limit_option(function: Any) -> Any:
     return click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At the most so many.")(
         function
     )
+
+
+def of_facility(app: App, name: str | None) -> tuple[int | None, str | None]:
+    """Id and slug of the facility that was named, if one was."""
+    if not name:
+        return None, None
+    record = app.registry.get(name)
+    return record.id, record.slug
 
 
 @click.group()
@@ -36,7 +45,8 @@ def list_studies(app: App, /, facility: str | None, limit: int, as_json: bool, *
     """List studies, the latest received first."""
     from noctis.repository.queries import StudyFilter, studies
 
-    facility_id = app.registry.get(facility).id if facility else None
+    facility_id, slug = of_facility(app, facility)
+    note_query(app, "query.studies", facility=slug, limit=limit, **filters)
     rows = studies(app.engine(), StudyFilter(facility_id=facility_id, **filters), limit)
     if as_json:
         emit_json(rows)
@@ -82,7 +92,8 @@ def show_study(app: App, study_uid: str, facility: str | None, as_json: bool) ->
     """Show one study and its series."""
     from noctis.repository.queries import one_study, series_of
 
-    facility_id = app.registry.get(facility).id if facility else None
+    facility_id, slug = of_facility(app, facility)
+    note_query(app, "query.study", facility=slug, study_instance_uid=study_uid)
     row = one_study(app.engine(), study_uid, facility_id)
     parts = series_of(app.engine(), study_uid=study_uid, facility_id=row["facility_id"])
     if as_json:
@@ -106,7 +117,8 @@ def list_series(app: App, study_uid: str, facility: str | None, as_json: bool) -
     """List the series of a study."""
     from noctis.repository.queries import series_of
 
-    facility_id = app.registry.get(facility).id if facility else None
+    facility_id, slug = of_facility(app, facility)
+    note_query(app, "query.series", facility=slug, study_instance_uid=study_uid)
     rows = series_of(app.engine(), study_uid=study_uid, facility_id=facility_id)
     if as_json:
         emit_json(rows)
@@ -151,7 +163,15 @@ def list_instances(
     """List instances and where their files lie, the latest first."""
     from noctis.repository.queries import instances
 
-    facility_id = app.registry.get(facility).id if facility else None
+    facility_id, slug = of_facility(app, facility)
+    note_query(
+        app,
+        "query.instances",
+        facility=slug,
+        study_instance_uid=study_uid,
+        series_instance_uid=series_uid,
+        limit=limit,
+    )
     rows = instances(app.engine(), limit, facility_id=facility_id, study_uid=study_uid, series_uid=series_uid)
     if as_json:
         emit_json(rows)

@@ -26,7 +26,7 @@ class Counter(IntEnum):
     REFUSED = 5
     ABORTED = 6
     ECHOES = 7
-    INSTANCES = 8  # acknowledged with success (listener), filed (archiver)
+    INSTANCES = 8  # acknowledged with success (listener), filed (archiver); messages sent (audit)
     BYTES = 9
     FAILURES = 10  # C-STOREs answered with a failure
     DUPLICATES = 11
@@ -34,8 +34,8 @@ class Counter(IntEnum):
     QUARANTINED = 13
     LAST_INSTANCE_NS = 14
     LAST_ERROR_NS = 15
-    PENDING = 16  # archiver: spool entries waiting
-    OLDEST_NS = 17  # archiver: when the oldest of them came; 0: none
+    PENDING = 16  # archiver: spool entries waiting; audit: rows whose messages wait
+    OLDEST_NS = 17  # archiver: when the oldest of them came; audit: since when nothing can be sent; 0: none
     BATCHES = 18
     LAST_BATCH = 19  # instances in it
     LAST_BATCH_NS = 20

@@ -179,13 +179,17 @@ def associations(engine: Engine, limit: int, *, facility_id: int | None = None) 
     return _fetch(engine, query.order_by(*order).limit(limit))
 
 
-def events(engine: Engine, limit: int, *, facility_id: int | None = None) -> list[dict[str, Any]]:
-    """Events, the latest first."""
+def events(
+    engine: Engine, limit: int, *, facility_id: int | None = None, action: str | None = None
+) -> list[dict[str, Any]]:
+    """Events, the latest first; those alone whose action is or begins with `action`."""
     query = select(Facility.slug.label("facility"), *Event.__table__.c).outerjoin(
         Facility, Facility.id == Event.facility_id
     )
     if facility_id is not None:
         query = query.where(Event.facility_id == facility_id)
+    if action is not None:
+        query = query.where(Event.action.startswith(action, autoescape=True))
     return _fetch(engine, query.order_by(Event.at.desc(), Event.id.desc()).limit(limit))
 
 

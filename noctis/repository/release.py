@@ -123,6 +123,8 @@ def _forget(
     """Row and file go, the event comes. The file goes just before the commit: the row follows it, whatever happens."""
     note = read_note(quarantine.folder(facility) / name)
     detail |= {"reason": str(note.reason), "sop_instance_uid": note.sop_instance_uid.replace("\0", "\ufffd")}
+    if note.study_instance_uid:
+        detail["study_instance_uid"] = note.study_instance_uid.replace("\0", "\ufffd")
     with reachable(engine), engine.begin() as connection:
         quarantine_rows.forget(connection, facility_id, name)
         connection.execute(

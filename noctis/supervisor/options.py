@@ -18,6 +18,7 @@ from supervisor.medusa import asyncore_25 as asyncore
 from noctis.config import Settings
 from noctis.errors import SupervisorError
 from noctis.home import SOCKET_PATH_MAX
+from noctis.supervisor import peers
 
 log = structlog.get_logger()
 
@@ -161,6 +162,11 @@ class Options(options.ServerOptions):  # type: ignore[misc]
             Always.
         """
         raise SupervisorError(f"the supervisor cannot start: {msg}", fix="noctis check")
+
+    def openhttpservers(self, supervisord: Any) -> None:
+        super().openhttpservers(supervisord)
+        for _, server in self.httpservers:
+            server.channel_class = peers.guarded(server.channel_class)
 
     def make_logger(self) -> None:
         self.logger = Log()

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
 from noctis.observability.scoreboard import Scoreboard
 from noctis.supervisor import notify
+from noctis.supervisor.activity import Activity
 from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import Plan, make_plan, wanted
@@ -45,11 +47,16 @@ log = structlog.get_logger()
 SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to be gone
 
 
-def services() -> dict[str, Callable[[Settings, Scoreboard], int]]:
+def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], int]]:
     """The processes beside the listeners: a new one is one line here."""
     from noctis.archiver import service as archiver
 
-    return {"watcher": watcher.run, "archiver": archiver.run}
+    table: dict[str, Callable[[Settings, Scoreboard], int]] = {"watcher": watcher.run, "archiver": archiver.run}
+    if settings.audit.syslog is not None:
+        from noctis.audit import service as audit
+
+        table["audit"] = partial(audit.run, since=datetime.now(UTC))
+    return table
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]
@@ -61,6 +68,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         self.settings = settings
         self.started_at = time.time()
         self.snapshot = Snapshot()
+        self.activity = Activity(settings.paths)
         self._sockets = sockets
         self._reader = SnapshotReader(settings.paths.snapshot)
         self._reader_error: str | None = None
@@ -73,6 +81,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
     def runforever(self) -> None:
         """The control socket is open and the signals are ours: start what shall run, then supervisor's loop."""
         self._start_services()
+        self.activity.started()  # after the services' "since when": it is the first thing that an audit tells
         self.reconcile()
         self._sockets.close_leftovers()
         super().runforever()
@@ -80,7 +89,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
     def _start_services(self) -> None:
         settings = self.settings
         restart = self._restart(on_success=True)
-        for priority, (name, run) in enumerate(services().items()):
+        for priority, (name, run) in enumerate(services(settings).items()):
             target = partial(run, settings)
             config = GroupConfig(
                 self.options,
@@ -244,6 +253,9 @@ def preload(settings: Settings) -> None:
 
     import noctis.archiver.service
     import noctis.listener.process
+
+    if settings.audit.syslog is not None:
+        import noctis.audit.service
     from noctis.listener.warmup import warm_up
 
     assert sqlalchemy.dialects.sqlite
@@ -270,7 +282,7 @@ def prepare(settings: Settings) -> None:
     engine = make_engine(settings, pooled=False)
     try:
         if settings.database.migrate:
-            _upgrade(engine)
+            _upgrade(engine, Activity(settings.paths))
         else:
             migrate.require_current(engine)
         watcher.refresh(settings, engine)
@@ -282,7 +294,7 @@ def prepare(settings: Settings) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(engine: Engine, activity: Activity) -> None:
     """Bring the schema up to date; a SQLite database that holds something is copied first."""
     state = migrate.schema_state(engine)
     if state.up_to_date:
@@ -293,6 +305,7 @@ def _upgrade(engine: Engine) -> None:
         migrate.backup_sqlite(path, copy)
         log.info("database.copied", copy=str(copy))
     migrate.upgrade(engine)
+    activity.note("database.upgraded", before=state.current, now=state.head)
     log.info("database.upgraded", before=state.current, now=state.head)
 
 
@@ -326,6 +339,7 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
         options.close_httpservers()
     if options.mood == SupervisorStates.RESTARTING:
         _exec_again(parent, sockets, reexec_argv, lock)
+    parent.activity.stopped()
     log.info("supervisor.stopped")
     return ExitCode.DONE
 
@@ -360,4 +374,5 @@ def _exec_again(parent: Parent, sockets: Sockets, argv: list[str], lock: int) ->
     sys.stdout.flush()
     sys.stderr.flush()
     os.close(lock)
+    parent.activity.stopped(reload=True)
     os.execv(argv[0], argv)

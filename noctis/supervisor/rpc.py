@@ -41,6 +41,7 @@ class NoctisInterface:
                 ],
                 "archiver": self._archiver(parent.process_groups["archiver"]),
                 "watcher": self._service(parent.process_groups["watcher"]),
+                "audit": self._audit(parent.process_groups.get("audit")),
             }
         )
 
@@ -103,6 +104,22 @@ class NoctisInterface:
             "last_error": error,
             "last_error_at": _iso(error_at),
         }
+
+    def _audit(self, group: "Group | None") -> dict[str, Any] | None:
+        """None: `audit.syslog` is not set."""
+        if group is None:
+            return None
+        board = next((each.scoreboard for each in group.active), None)
+        document = self._service(group)
+        if board is not None:
+            oldest = board.get(Counter.OLDEST_NS)
+            document |= {
+                "sent": board.get(Counter.INSTANCES),
+                "waiting": board.get(Counter.PENDING),
+                "waiting_seconds": round(max(0.0, time.time() - oldest / 1e9), 1) if oldest else None,
+                "last_sent_at": _iso(board.get(Counter.LAST_INSTANCE_NS)),
+            }
+        return document
 
     def _archiver(self, group: "Group") -> dict[str, Any]:
         board = next((each.scoreboard for each in group.active), None)

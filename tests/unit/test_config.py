@@ -268,3 +268,11 @@ def test_the_sample_explains_every_setting() -> None:
 
 def _is_setting(line: str) -> bool:
     return bool(re.match(r" *#[a-z]", line))
+
+
+@pytest.mark.parametrize(
+    "url", ["tcp://h:0", "tcp://h:65536", "tls://h:99999", "udp://h:514", "tcp://", "tls://[::x]:1"]
+)
+def test_a_syslog_server_that_cannot_be(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"audit\.syslog"):
+        load_settings(options={"audit": {"syslog": url}})

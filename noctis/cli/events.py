@@ -1,0 +1,78 @@
+"""What a command leaves in the events: who did it, what, to what.
+
+An event goes into the journal, from which the archiver takes it into the table `event`: it costs no database, so that
+a query never waits for it or fails by it, and a restore does not write into the database that it has just put aside.
+Facilities and devices are another matter: the registry writes their events with the change itself.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from noctis.cli.common import App
+from noctis.repository.journal import Journal
+
+JOURNAL = "operator"  # one file for all commands
+# What was typed is written down for these fields alone, and only what can be nothing else, wherever it was typed.
+KEPT = {
+    "study_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
+    "series_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
+    "modality": re.compile(r"[A-Za-z]{2}"),
+    "status": re.compile(r"receiving|complete"),
+    "limit": re.compile(r"[0-9]+"),
+}
+
+
+def note(app: App, action: str, subject: str = "", *, facility: str | None = None, **detail: Any) -> None:
+    """An operator's action. One that cannot be written down is told on stderr: it was done all the same.
+
+    Parameters
+    ----------
+    action
+        For example `archive.verified`; stays the same from release to release.
+    facility
+        The slug, where it concerns one facility.
+    """
+    if not _append(app, action, subject, facility, detail):
+        click.echo(
+            f"noctis: the event {action} could not be written to {app.home.journal}; see: noctis check", err=True
+        )
+
+
+def note_query(app: App, action: str, *, facility: str | None = None, **asked: str | int | None) -> None:
+    """A query: which fields were asked for, and of which facility. It goes on whether this can be written or not.
+
+    Parameters
+    ----------
+    asked
+        What was typed for each field, None for what was not. Values are left out but for those that `KEPT` knows.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    values = {name: value for name, value in given.items() if name in KEPT and KEPT[name].fullmatch(str(value))}
+    _append(app, action, "", facility, {"fields": sorted(given), **values})
+
+
+def _append(app: App, action: str, subject: str, facility: str | None, detail: dict[str, Any]) -> bool:
+    return Journal(app.home.journal, JOURNAL).append(
+        "event",
+        at=datetime.now(UTC).isoformat(),
+        actor=app.actor,
+        action=action,
+        slug=facility,
+        subject=_clean(subject),
+        detail=_clean(detail),
+    )
+
+
+def _clean(value: Any) -> Any:
+    """Text that any database takes: names of files may be no text at all."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {key: _clean(each) for key, each in value.items()}
+    if isinstance(value, Sequence):
+        return [_clean(each) for each in value]
+    return value
