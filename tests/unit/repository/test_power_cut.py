@@ -108,7 +108,7 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     recorder = Recorder(Disk(renames_in_halves=request.param), tmp_path / "disk", lambda path: path.name != "lock")
     for module in (spool_module, spool_file, spool_entries, slots, archive_module):
         monkeypatch.setattr(module, "os", recorder)
-    monkeypatch.setattr(archive_module, "_sync_file_system", recorder.syncfs)
+    monkeypatch.setattr(archive_module, "sync_file_system", recorder.syncfs)
     return recorder
 
 
