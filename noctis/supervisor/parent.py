@@ -48,8 +48,9 @@ SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to b
 def services() -> dict[str, Callable[[Settings, Scoreboard], int]]:
     """The processes beside the listeners: a new one is one line here."""
     from noctis.archiver import service as archiver
+    from noctis.scheduler import service as scheduler
 
-    return {"watcher": watcher.run, "archiver": archiver.run}
+    return {"watcher": watcher.run, "archiver": archiver.run, "scheduler": scheduler.run}
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]

@@ -41,6 +41,7 @@ class NoctisInterface:
                 ],
                 "archiver": self._archiver(parent.process_groups["archiver"]),
                 "watcher": self._service(parent.process_groups["watcher"]),
+                "scheduler": self._service(parent.process_groups["scheduler"]),
             }
         )
 
