@@ -121,9 +121,7 @@ def conclude(home: Home, report: "Report", began: datetime, actor: str) -> LastV
 
     ended = datetime.now(UTC)
     findings = {str(kind): count for kind, count in report.counts.items()}
-    last = LastVerify(
-        began.isoformat(), ended.isoformat(), actor, report.files, report.rows, report.bytes, findings
-    )
+    last = LastVerify(began.isoformat(), ended.isoformat(), actor, report.files, report.rows, report.bytes, findings)
     write(home, last)
     detail: dict[str, Any] = {
         "files": report.files,

@@ -58,7 +58,7 @@ class House:
         placing = Placing(self.archive)
         metas = []
         for entry in self.entries:
-            meta = slots._look(entry.path)
+            meta = slots.look(entry.path)
             assert meta is not None
             metas.append(meta)
             relative = self.archive.relative("central", "1", "1", meta.sop_instance_uid)

@@ -64,7 +64,9 @@ def test_a_clock_set_back_neither_repeats_nor_stops_it() -> None:
     assert not is_due(WEEKLY, far_ahead, SUNDAY + timedelta(days=1), BERLIN)
 
 
-zones = st.sampled_from([UTC, BERLIN, ZoneInfo("America/St_Johns"), ZoneInfo("Pacific/Apia"), timezone(timedelta(hours=14))])
+zones = st.sampled_from(
+    [UTC, BERLIN, ZoneInfo("America/St_Johns"), ZoneInfo("Pacific/Apia"), timezone(timedelta(hours=14))]
+)
 moments = st.datetimes(datetime(2009, 1, 1), datetime(2040, 1, 1), timezones=st.just(UTC))
 schedules = st.builds(
     ScheduleSettings,
