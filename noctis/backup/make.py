@@ -292,9 +292,8 @@ class _Run:
         found = os.statvfs(self._partial)
         free = found.f_bavail * found.f_frsize
         if free < needed:
-            folder = self._partial.parent
             raise NotEnoughRoomError(
-                f"the backup needs {needed >> 20} MiB, and {free >> 20} MiB are free in {folder}",
+                f"the backup needs {needed >> 20} MiB, and {free >> 20} MiB are free in {self._partial.parent}",
                 fix="make room, or remove old generations there: they are folders of their own",
             )
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from noctis.backup import configuration, database, files, generations
 from noctis.backup.make import PROBLEMS_MAX, Problem
 from noctis.config import Settings
 from noctis.db import migrate
-from noctis.db.engine import sqlite_file
+from noctis.db.engine import reading, sqlite_file
+from noctis.db.models import Facility
 from noctis.errors import HomeError, StorageError, UsageError
 from noctis.repository.archive import sync_file_system
 from noctis.repository.journal import Journal
@@ -125,7 +126,7 @@ class _Run:
     def require_empty(self) -> None:
         """Refuse what holds anything, unless an interrupted restore of the same generation has left it."""
         root, media, mark = self._home.root, self._home.media, self._home.root / MARK
-        if migrate.schema_state(self._engine).current is not None:
+        if migrate.schema_state(self._engine).current is not None and not (mark.is_file() and self._no_facility()):
             raise UsageError(
                 f"the database {self.result.database} has tables already",
                 fix="name an empty one with --database-url, or another home with --home",
@@ -137,13 +138,17 @@ class _Run:
                 )
             return
         for what, place in (("home", root), ("archive folder", media)):
-            if place.is_dir() and any(place.iterdir()):
+            if place.is_dir() and any(path.name != "lost+found" for path in place.iterdir()):
                 raise HomeError(
                     f"the {what} {place} is not empty: a restore never writes over anything",
                     fix="name an empty or new folder: noctis --home DIR restore …",
                 )
-        self._home.create()
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
         mark.write_text(f"{self._source.resolve()}\n", encoding="utf-8")
+
+    def _no_facility(self) -> bool:
+        with reading(self._engine) as connection:
+            return not connection.scalar(select(func.count()).select_from(Facility))
 
     def everything(self, manifest: Mapping[str, Any], told: Mapping[tuple[str, ...], str]) -> None:
         home = self._home
@@ -154,7 +159,8 @@ class _Run:
             self._problem("damaged", generations.DATABASE, "it is not the one that was written")
         self._listed()
         self._write_config(told)
-        copy = home.root / _RESTORING
+        file = sqlite_file(self._engine)
+        copy = (file.parent if file is not None else home.root) / _RESTORING
         self._own_copy(copy)
         self._archive(copy)
         for folder in {home.root, home.media}:

@@ -92,7 +92,7 @@ def restore(app: App, folder: Path, generation: str | None, database_url: str | 
     from noctis.db.engine import make_engine
     from noctis.repository.verify import verify
 
-    told = {}
+    told: dict[tuple[str, ...], str] = {}
     if database_url:
         app.override({"database": {"url": database_url}})
         told["database", "url"] = database_url
