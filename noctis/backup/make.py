@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine
 
 from noctis import __version__
@@ -28,8 +27,6 @@ from noctis.config import Settings
 from noctis.errors import StorageError
 from noctis.repository.index import quarantine_name
 from noctis.repository.journal import Journal
-
-log = structlog.get_logger()
 
 Progress = Callable[[int, int], None]  # files done, files in all
 
@@ -214,7 +211,6 @@ class _Run:
         self.result.problem_count += 1
         if len(self.result.problems) < PROBLEMS_MAX:
             self.result.problems.append(Problem(kind, path, detail))
-        log.error("backup.problem", kind=kind, path=path, detail=detail)
 
     # -- the steps
 

@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import structlog
 from sqlalchemy import Engine, func, select
 
 from noctis.backup import configuration, database, files, generations
@@ -28,8 +27,6 @@ from noctis.db.models import Facility
 from noctis.errors import HomeError, StorageError, UsageError
 from noctis.repository.archive import sync_file_system
 from noctis.repository.journal import Journal
-
-log = structlog.get_logger()
 
 Progress = Callable[[int, int], None]
 
@@ -176,7 +173,6 @@ class _Run:
         self.result.problem_count += 1
         if len(self.result.problems) < PROBLEMS_MAX:
             self.result.problems.append(Problem(kind, path, detail))
-        log.error("restore.problem", kind=kind, path=path, detail=detail)
 
     # -- what files.jsonl tells of
 

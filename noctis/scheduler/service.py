@@ -24,6 +24,7 @@ ACTOR = "scheduler"
 LOOK_SECONDS = 30.0  # the clock may be set at any moment, so no wait is longer
 START_SECONDS = 600.0  # after the start, before one that was missed is made up for
 RETRY_SECONDS = 600.0
+LOGGED = 1000  # findings, one by one
 
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
@@ -88,5 +89,9 @@ class Scheduler:
             finally:
                 engine.dispose()
             last = verification.conclude(home, report, began, ACTOR)
+        for each in report.findings[:LOGGED]:
+            log.error("archive.finding", kind=str(each.kind), facility=each.facility, subject=each.subject)
+        say = log.info if report.sound else log.error
+        say("archive.verified", files=last.files, rows=last.rows, bytes=last.bytes, findings=last.findings)
         if last.count:
             self._scoreboard.error(f"the archive's verify found {last.count} things: noctis event list")

@@ -14,19 +14,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import structlog
-
 from noctis.errors import StorageError
 from noctis.home import Home
 
 if TYPE_CHECKING:
     from noctis.repository.verify import Report
 
-log = structlog.get_logger()
-
 ACTION = "archive.verified"
-SHOWN = 20  # findings in the event, one by one; the log has more
-LOGGED = 1000
+SHOWN = 20  # findings in the event, one by one
 
 
 @dataclass(frozen=True)
@@ -116,7 +111,7 @@ def write(home: Home, last: LastVerify) -> None:
 
 
 def conclude(home: Home, report: "Report", began: datetime, actor: str) -> LastVerify:
-    """Note the result of a verify that has ended: file, event, log."""
+    """Note the result of a verify that has ended, in the file and as an event."""
     from noctis.repository.journal import Journal
 
     ended = datetime.now(UTC)
@@ -136,8 +131,4 @@ def conclude(home: Home, report: "Report", began: datetime, actor: str) -> LastV
             for each in report.findings[:SHOWN]
         ]
     Journal(home.journal, "verify").append("event", at=ended.isoformat(), actor=actor, action=ACTION, detail=detail)
-    for each in report.findings[:LOGGED]:
-        log.error("archive.finding", kind=str(each.kind), facility=each.facility, subject=each.subject)
-    say = log.info if report.sound else log.error
-    say("archive.verified", **{name: value for name, value in detail.items() if name != "first"})
     return last
