@@ -18,6 +18,7 @@ from noctis.repository import filemeta
 from noctis.repository.spool_entries import NO_LINK
 
 _PIECE = 1 << 20  # bytes
+_SMALL = 64 << 10  # bytes: not worth a call
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,13 @@ class Copied:
 
 def copy(source: int, target: Path, *, length: int | None = None, dataset_start: int | None = None) -> Copied:
     """Copy an open file, or its first `length` bytes, to `target`, which must not exist; its time goes with it."""
-    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = target.with_name(f"{target.name}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    temporary = f"{target}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(temporary, flags, 0o600)
     try:
         copied = _pour(source, descriptor, length, dataset_start)
         status = os.fstat(source)
@@ -68,7 +73,7 @@ def _pour(source: int, target: int | None, length: int | None, dataset_start: in
             written += os.write(target, piece[written:])
         at += len(piece)
     for descriptor in (source, target):
-        if descriptor is not None:
+        if descriptor is not None and at > _SMALL:
             with contextlib.suppress(OSError):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     return Copied(at, whole.hexdigest(), dataset.hexdigest() if dataset_start is not None else "")
@@ -99,8 +104,11 @@ def link(source: Path, target: Path, size: int) -> bool:
     try:
         if os.stat(source, follow_symlinks=False).st_size != size:
             return False
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.link(source, target)
+        try:
+            os.link(source, target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.link(source, target)
     except FileNotFoundError:
         return False
     except OSError as error:

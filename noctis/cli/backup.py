@@ -116,6 +116,9 @@ def restore(app: App, folder: Path, generation: str | None, database_url: str | 
     try:
         now = load_settings(app.config, {"home": str(app.home.root)})
         result.differences = differences(source, now)
+        in_force = find_config(app.config, app.home.root)
+        if result.config and in_force is not None and str(in_force) != result.config:
+            result.differences.insert(0, f"{in_force} is in force, not {result.config}: compare the two")
     except ConfigError as error:
         result.differences = [error.message]
     if as_json:
