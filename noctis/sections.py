@@ -132,7 +132,7 @@ class SupervisorSettings(Section):
 
 
 class ScheduleSettings(Section):
-    """What the archiver does of its own from time to time. Times are this machine's local ones."""
+    """What the scheduler does from time to time. Times are this machine's local ones."""
 
     verify: Literal["never", "daily", "weekly"] = "weekly"  # archive verify, with digests
     weekday: Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"] = "sunday"

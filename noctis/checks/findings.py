@@ -23,6 +23,7 @@ from noctis.home import Home, owner_of, user_name, whoami
 from noctis.repository.queries import archived_usage, last_received
 from noctis.repository.room import Room
 from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
+from noctis.scheduler import times, verification
 from noctis.supervisor.control import START_IT, Control
 from noctis.supervisor.ports import all_who_listen
 
@@ -59,6 +60,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_ports,
         check_tls,
         check_echoes,
+        check_verify,
     )
     for check in checks:
         yield from check(settings)
@@ -225,6 +227,23 @@ def _quota(whose: str, used: Usage, limits: Limits, fix: str) -> Iterator[Findin
             yield Finding("quota", well, text, "" if well else fix)
 
 
+def check_verify(settings: Settings) -> Iterator[Finding]:
+    last, now = verification.read(settings.paths), datetime.now(UTC)
+    if last is None:
+        return  # nothing has looked at the schedule yet
+    if last.count:
+        found = ", ".join(f"{count} {kind}" for kind, count in last.findings.items())
+        text = f"the verify of {last.ended} found: {found}"
+        yield Finding("verify", False, text, "noctis archive verify; what each finding means: docs/operations.md")
+    every = times.period(settings.schedule)
+    if every is not None and now - times.trusted(last.began_at, now) > 2 * every:
+        text = f"the archive was not verified for {(now - last.began_at).days} days (schedule.verify: "
+        text += f"{settings.schedule.verify})"
+        yield Finding("verify", False, text, "noctis archive verify; or set schedule.verify: never")
+    elif last.ended and not last.count:
+        yield Finding("verify", True, f"the last verify of the archive, {last.ended}, found nothing wrong")
+
+
 def check_supervisor(settings: Settings) -> Iterator[Finding]:
     control = Control(settings.paths)
     try:
@@ -233,7 +252,7 @@ def check_supervisor(settings: Settings) -> Iterator[Finding]:
         yield Finding("supervisor", False, error.message, error.fix or START_IT)
         return
     yield Finding("supervisor", True, f"the supervisor runs (pid {status['pid']})")
-    for name in ("archiver", "watcher"):
+    for name in ("archiver", "watcher", "scheduler"):
         state = status[name].get("state")
         if state != "running":
             why = status[name].get("last_error") or "see the log"

@@ -60,12 +60,20 @@ def counts(report: "Report") -> dict[str, Any]:
 @click.pass_obj
 def verify(app: App, no_digests: bool, as_json: bool) -> int:
     """Compare files and rows, both ways, and the digest of every data set. May run while instances arrive."""
+    from datetime import UTC, datetime
+
     from noctis.repository.verify import verify as look
+    from noctis.scheduler import verification
 
     engine = app.engine()
-    with progress_bar("verifying") as update:
-        report = look(app.settings, engine, update, digests=not no_digests)
-    note(app, "archive.verified", digests=not no_digests, **counts(report))
+    with verification.only_one(app.home):
+        began = datetime.now(UTC)
+        with progress_bar("verifying") as update:
+            report = look(app.settings, engine, update, digests=not no_digests)
+        if no_digests:
+            note(app, "archive.verified", digests=False, **counts(report))
+        else:
+            verification.conclude(app.home, report, began, app.actor)
     return answer(report, as_json, f"{report.files} files and {report.rows} rows agree.")
 
 

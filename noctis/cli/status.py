@@ -45,17 +45,12 @@ def follow(app: App, as_json: bool) -> int:
 
 def gather(app: App) -> dict[str, Any]:
     """The whole status; what cannot be had says why instead."""
-    document: dict[str, Any] = {
-        "supervisor": {"running": False},
-        "listeners": [],
-        "archiver": {},
-        "watcher": {},
-        "audit": None,
-    }
+    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "audit": None}
+    document |= {"archiver": {}, "watcher": {}, "scheduler": {}}
     try:
         told = app.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
-        document |= {name: told[name] for name in ("listeners", "archiver", "watcher", "audit")}
+        document |= {name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit")}
     except NoctisError as error:
         document["supervisor"]["error"] = error.message
     document["home"] = str(app.home.root)
@@ -65,6 +60,7 @@ def gather(app: App) -> dict[str, Any]:
     document["disk"] = disk_status(app)
     document["archive"] = archive_status(app)
     document["tls"] = tls_status(app)
+    document["verify"] = verify_status(app)
     return document
 
 
@@ -161,6 +157,24 @@ def tls_status(app: App) -> list[dict[str, Any]]:
     return [entry.as_json() | {"sentence": sentence} for entry, sentence in sentences(app.settings)]
 
 
+def verify_status(app: App) -> dict[str, Any]:
+    """The last verify of the archive, and the next one."""
+    from datetime import UTC, datetime
+
+    from noctis.scheduler import times, verification
+
+    last = verification.read(app.home)
+    upcoming = times.next_slot(app.settings.schedule, datetime.now(UTC))
+    ended = last.ended if last else None
+    return {
+        "running": verification.running_pid(app.home) is not None,
+        "last": ended,
+        "files": last.files if last and ended else None,
+        "findings": last.findings if last and ended else None,
+        "next": upcoming.isoformat() if upcoming else None,
+    }
+
+
 def is_well(document: dict[str, Any]) -> bool:
     disk = document["disk"]
     return bool(
@@ -225,6 +239,7 @@ def render(document: dict[str, Any]) -> Any:
         + ("reachable" if database["up_to_date"] else f"[red]{safe(database['error'])}[/red]"),
         f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
         f"of which {size(disk['reserve_bytes'])} are the reserve",
+        f"verify    {verify_line(document['verify'])}",
     ]
     for told in document["archive"]["no_room"].values():
         lines.append(f"archive   [red]{safe(told['reason'])}[/red]; {safe(told['fix'])}")
@@ -243,3 +258,14 @@ def render(document: dict[str, Any]) -> Any:
             + safe(audit["last_error"])
         )
     return Group(head, "", table, "", *lines)
+
+
+def verify_line(verify: dict[str, Any]) -> str:
+    upcoming = f"next {moment(verify['next'])}" if verify["next"] else "none is scheduled"
+    if verify["running"]:
+        upcoming = "one is running"
+    if not verify["last"]:
+        return f"never; {upcoming}"
+    found = ", ".join(f"{count} {kind}" for kind, count in verify["findings"].items())
+    said = f"[red]found {safe(found)}[/red]" if found else "all well"
+    return f"{moment(verify['last'])}, {verify['files']} files, {said}; {upcoming}"

@@ -10,7 +10,9 @@ from noctis.errors import UsageError
 AE_TITLE_MAX = 16  # characters, PS3.5 §6.2 (VR AE)
 STEM = 11  # characters of the name in a generated AE title; four random hex digits follow
 SLUG_MAX = 48
-RESERVED_SLUGS = frozenset({"default", "archiver", "watcher", "web"})  # process names beside the facilities'
+RESERVED_SLUGS = frozenset(
+    {"default", "archiver", "watcher", "scheduler", "web"}
+)  # process names beside the facilities'
 
 
 def ascii_letters(name: str) -> str:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from noctis.errors import StorageError
-from noctis.repository.content import content, same_content, same_file
+from noctis.repository.content import content, linked_in, same_content, same_file
 from noctis.repository.names import safe_name
 from noctis.repository.room import FULL, Meter, Room
 from noctis.repository.spool_entries import NO_LINK, sync_folder
@@ -159,7 +159,8 @@ class Placing:
                 break
             except FileExistsError:
                 if not same_file(source, target):
-                    if os.lstat(target).st_nlink == 1 and not same_content(source, Path(target)):
+                    waits = linked_in(source.parent, Path(target))  # and will be filed by itself
+                    if not waits and not same_content(source, Path(target)):
                         displace(Path(target))
                     self._replace(source, target)
                 break
@@ -243,7 +244,7 @@ class Placing:
         for copies in by_device.values():
             with self._no_room_is_told(copies[0][1]):
                 if len(copies) >= _SYNC_ALL_FROM:
-                    _sync_file_system(copies[0][0])
+                    sync_file_system(copies[0][0])
                 else:
                     for descriptor, _ in copies:
                         os.fsync(descriptor)
@@ -357,7 +358,7 @@ def _create(name: str) -> int:
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _sync_file_system(descriptor: int) -> None:
+def sync_file_system(descriptor: int) -> None:
     """syncfs(2), which Python lacks: all that is dirty on a file system, with one wait for the disk."""
     if _libc.syncfs(descriptor) != 0:
         number = ctypes.get_errno()

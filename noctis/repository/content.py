@@ -1,5 +1,6 @@
 """What a file of ours holds: the digest and syntax of its data set, and whether two files hold the same."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -12,6 +13,19 @@ def same_file(first: Path, second: str) -> bool:
     """Whether these are two names of one file."""
     one, other = os.stat(first), os.lstat(second)
     return (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+
+
+def linked_in(folder: Path, path: Path) -> bool:
+    """Whether `path` has another name in `folder`. (A second name may also be a backup's.)"""
+    status = os.lstat(path)
+    if status.st_nlink == 1:
+        return False
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as names:
+        for each in names:
+            with contextlib.suppress(FileNotFoundError):  # the number alone costs no look at the file itself
+                if each.inode() == status.st_ino and each.stat(follow_symlinks=False).st_dev == status.st_dev:
+                    return True
+    return False
 
 
 def same_content(first: Path, second: Path) -> bool:

@@ -162,7 +162,7 @@ def _held(root: Path, slug: str) -> Iterator[tuple[Path, filemeta.FileMeta]]:
         for name in names:
             if name.endswith(SUFFIX):
                 path = folder / name
-                meta = _look(path)
+                meta = look(path)
                 if meta is not None and meta.record is not None and meta.record.stamp:
                     yield path, meta
 
@@ -182,7 +182,7 @@ def everything_waiting(root: Path) -> Iterator[SpoolEntry]:
 _name = attrgetter("name")
 
 
-def _look(path: Path) -> filemeta.FileMeta | None:
+def look(path: Path) -> filemeta.FileMeta | None:
     """What a file below `tmp` says of itself, if anything."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -223,7 +223,7 @@ def eject(root: Path, entry: SpoolEntry) -> SpoolEntry | None:
 
     None when the slot does not hold it any more. Done again after a crash it makes a second one, a duplicate.
     """
-    meta = _look(entry.path)
+    meta = look(entry.path)
     if meta is None or meta.record is None or meta.record.stamp != entry.slot:
         return None
     folder = root / entry.slug / "new"

@@ -22,6 +22,7 @@ from noctis.db.engine import reachable, reading
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.archive import SUFFIX, Archive
+from noctis.repository.content import linked_in
 from noctis.repository.header import HeaderError, read_header
 from noctis.repository.index import Index
 from noctis.repository.index_rows import Books
@@ -100,7 +101,8 @@ def verify(settings: Settings, engine: Engine, progress: Progress | None = None,
         if slug not in facilities:
             report.add(Kind.UNKNOWN_FACILITY, slug, slug, "no row in the facilities table has this slug")
             continue
-        _check_files(engine, archive, facilities[slug], slug, report, steps)
+        new = settings.paths.spool / slug / "new"
+        _check_files(engine, archive, facilities[slug], slug, new, report, steps)
     _check_counts(engine, report)
     steps.end()
     return report
@@ -171,30 +173,47 @@ def _still_there(engine: Engine, key: int) -> bool:
         return connection.scalar(select(INSTANCE.c.id).where(INSTANCE.c.id == key)) is not None
 
 
-def _check_files(engine: Engine, archive: Archive, facility_id: int, slug: str, report: Report, steps: _Steps) -> None:
+def _check_files(
+    engine: Engine, archive: Archive, facility_id: int, slug: str, new: Path, report: Report, steps: _Steps
+) -> None:
     for page in _pages(archive.files(slug)):
-        uids = {path: _instance_uid(path) for path in page}
-        wanted = sorted({uid for uid in uids.values() if uid})
-        with reading(engine) as connection:
-            owned = set(
-                connection.scalars(
-                    select(INSTANCE.c.path).where(
-                        INSTANCE.c.facility_id == facility_id, INSTANCE.c.sop_instance_uid.in_(wanted)
-                    )
-                )
-            )
-        for path in page:
+        strays = _without_row(engine, archive, facility_id, page)
+        if strays:  # files get their place before their rows are committed
+            wait_for_writers(engine)
+            strays = _without_row(engine, archive, facility_id, strays)
+        for path in strays:
+            if not _being_filed(path, new):
+                report.add(Kind.NO_ROW, slug, str(path.relative_to(archive.root)))
+        for _ in page:
             report.files += 1
-            relative = str(path.relative_to(archive.root))
-            if relative not in owned and not _being_filed(path):
-                report.add(Kind.NO_ROW, slug, relative)
             steps.step()
 
 
-def _being_filed(path: Path) -> bool:
+def _without_row(engine: Engine, archive: Archive, facility_id: int, page: list[Path]) -> list[Path]:
+    """Those of the files that no row tells of, as the index is now."""
+    wanted = sorted({uid for path in page if (uid := _instance_uid(path))})
+    with reading(engine) as connection:
+        owned = set(
+            connection.scalars(
+                select(INSTANCE.c.path).where(
+                    INSTANCE.c.facility_id == facility_id, INSTANCE.c.sop_instance_uid.in_(wanted)
+                )
+            )
+        )
+    return [path for path in page if str(path.relative_to(archive.root)) not in owned]
+
+
+def wait_for_writers(engine: Engine) -> None:
+    """Until every transaction that was open at the call has ended."""
+    with reachable(engine), engine.begin() as connection:  # BEGIN IMMEDIATE waits for SQLite's one writer
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE instance IN SHARE MODE"))
+
+
+def _being_filed(path: Path, new: Path) -> bool:
     """A file that is still linked from the spool gets its row in a moment; one that is gone was moved."""
     try:
-        return path.stat().st_nlink > 1
+        return path.stat().st_nlink > 1 and linked_in(new, path)
     except FileNotFoundError:
         return True
 

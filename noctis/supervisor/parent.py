@@ -50,8 +50,13 @@ SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to b
 def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], int]]:
     """The processes beside the listeners: a new one is one line here."""
     from noctis.archiver import service as archiver
+    from noctis.scheduler import service as scheduler
 
-    table: dict[str, Callable[[Settings, Scoreboard], int]] = {"watcher": watcher.run, "archiver": archiver.run}
+    table: dict[str, Callable[[Settings, Scoreboard], int]] = {
+        "watcher": watcher.run,
+        "archiver": archiver.run,
+        "scheduler": scheduler.run,
+    }
     if settings.audit.syslog is not None:
         from noctis.audit import service as audit
 

@@ -42,6 +42,7 @@ class NoctisInterface:
                 "archiver": self._archiver(parent.process_groups["archiver"]),
                 "watcher": self._service(parent.process_groups["watcher"]),
                 "audit": self._audit(parent.process_groups.get("audit")),
+                "scheduler": self._service(parent.process_groups["scheduler"]),
             }
         )
 

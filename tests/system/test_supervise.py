@@ -266,3 +266,12 @@ def test_module_and_command_are_the_same() -> None:
     one, other = senders.run(command, "--version"), senders.run(sys.executable, "-m", "noctis", "--version")
     assert one.returncode == 0, one.stderr
     assert one.stdout == other.stdout
+
+
+def test_the_scheduler_waits_behind_everybody_else(noctis: Noctis) -> None:
+    process = psutil.Process(noctis.control_status()["scheduler"]["pid"])
+    assert process.name() == "noctis:schedule"
+    wait_for(lambda: process.nice() == 19, what="the lowest priority")
+    wait_for(lambda: process.ionice().ioclass == psutil.IOPRIO_CLASS_IDLE, what="the idle class")
+    others = [psutil.Process(noctis.control_status()[name]["pid"]) for name in ("archiver", "watcher")]
+    assert [each.nice() for each in others] == [0, 0]

@@ -89,7 +89,7 @@ def test_a_facility_that_is_removed_while_its_listener_is_down_stays_down(make_n
 
 
 def test_a_killed_archiver_and_watcher_are_back(noctis: Noctis) -> None:
-    for name in ("archiver", "watcher"):
+    for name in ("archiver", "watcher", "scheduler"):
         killed = noctis.control_status()[name]["pid"]
         os.kill(killed, signal.SIGKILL)
 

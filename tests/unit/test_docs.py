@@ -99,6 +99,8 @@ def problem(line: str) -> str | None:
         if word.startswith("-"):
             if word not in known:
                 return f"no option {word}"
+            if word in with_value(name) and words:
+                words.pop(0)
         elif (name := f"{name} {word}") not in COMMANDS:
             return f"no command {name}"
         else:
@@ -107,6 +109,12 @@ def problem(line: str) -> str | None:
         return None
     wrong = [word for word in words if word.startswith("--") and word.partition("=")[0] not in known]
     return f"no option {wrong[0]}" if wrong else None
+
+
+def with_value(name: str) -> set[str]:
+    """The options that are followed by a value."""
+    options = [each for each in COMMANDS[name].params if isinstance(each, click.Option)]
+    return {word for option in options if not option.is_flag for word in option.opts}
 
 
 def option_names(name: str) -> set[str]:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from noctis.checks import findings
-from noctis.home import whoami
+from noctis.config import load_settings
+from noctis.home import Home, whoami
+from noctis.scheduler import verification
 from tests.integration.cli.conftest import Call
 from tests.samples import write_study
 
@@ -109,3 +111,34 @@ def test_a_wrong_setting_is_a_finding_too(noctis: Call, tmp_path: Path) -> None:
     assert f"{path}:2: server.port" in finding["text"]
     assert f"{path}:4: storage.layout" in finding["text"]
     assert "\n" not in finding["text"]
+
+
+def test_what_the_last_verify_found_and_when_it_was(noctis: Call, home: Path, tmp_path: Path) -> None:
+    noctis("facility", "add", "Central")
+    write_study(tmp_path / "study", 2)
+    noctis("import", "central", tmp_path / "study")
+    assert noctis("status", "--json", code=1).json["verify"]["last"] is None
+    noctis("archive", "verify", "--no-digests")
+    assert noctis("status", "--json", code=1).json["verify"]["last"] is None  # it has not read the files
+    noctis("archive", "verify")
+    told = noctis("status", "--json", code=1).json["verify"]
+    assert (told["files"], told["findings"], told["running"]) == (2, {}, False)
+    assert told["last"] < told["next"]
+    assert "verify" not in wrong(noctis)
+    next((home / "media").rglob("*.dcm")).unlink()
+    noctis("archive", "verify", code=1)
+    assert "1 no-file" in noctis("status", code=1).out
+    (finding,) = wrong(noctis)["verify"]
+    assert "found: 1 no-file" in finding["text"]
+    verification.write(
+        home_paths(home), verification.LastVerify("2026-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00")
+    )
+    (finding,) = wrong(noctis)["verify"]
+    assert "was not verified for" in finding["text"]
+    with verification.only_one(home_paths(home)):
+        assert "runs on this home already" in noctis("archive", "verify", code=1).err
+        assert noctis("status", "--json", code=1).json["verify"]["running"]
+
+
+def home_paths(home: Path) -> Home:
+    return load_settings(options={"home": str(home)}).paths

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from noctis.archiver.filing import file_spool_once
 from noctis.config import Settings, load_settings
 from noctis.db import models
 from noctis.facilities.registry import Registry
-from noctis.repository.verify import Kind, reindex, verify
+from noctis.repository.verify import Kind, reindex, verify, wait_for_writers
 from tests.books import assert_true, books, rows
 from tests.samples import make_instance
 from tests.spooling import Intake, encode
@@ -100,6 +101,52 @@ def test_what_is_being_filed_is_no_finding(filed: Intake, engine: Engine, settin
     entry = filed.instance(study="1.1", series="1.1.0", sop_instance="1.2.9").entry
     os.link(entry.path, settings.paths.media / "central/1.1/1.1.0/1.2.9.dcm")
     assert verify(settings, engine).sound
+
+
+def test_what_waits_for_its_commit_is_no_finding(
+    filed: Intake, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copied out of a slot into its place: no name in the spool, and its row comes a moment later."""
+    from noctis.repository import verify as module
+
+    copied, entry = (
+        settings.paths.media / "central/1.1/1.1.0/1.2.9.dcm",
+        filed.instance(study="1.1", series="1.1.0", sop_instance="1.2.9").entry,
+    )
+    shutil.copyfile(entry.path, copied)
+    monkeypatch.setattr(module, "wait_for_writers", lambda _: file_spool_once(settings, engine=engine))
+    assert verify(settings, engine).sound
+
+
+def test_writers_are_waited_for(engine: Engine, settings: Settings) -> None:
+    """Whoever has written, and not yet committed, when it is called."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE instance SET bytes = bytes"))
+            begun.set()
+            waiting.wait(20)
+            ended.set()
+
+    waiting = threading.Event()
+    writer = threading.Thread(target=write)
+    writer.start()
+    begun.wait(20)
+    threading.Timer(0.2, waiting.set).start()
+    wait_for_writers(engine)
+    assert ended.is_set()
+    writer.join()
+
+
+@pytest.mark.usefixtures("filed")
+def test_a_stray_with_a_second_name_elsewhere_is_found(engine: Engine, settings: Settings, tmp_path: Path) -> None:
+    """In a backup, for example."""
+    stray = settings.paths.media / "central/1.1/1.1.0/9.9.dcm"
+    shutil.copyfile(settings.paths.media / FIRST, stray)
+    os.link(stray, tmp_path / "backup.dcm")
+    (finding,) = verify(settings, engine).findings
+    assert finding.kind == Kind.NO_ROW
 
 
 def index_of(engine: Engine, settings: Settings) -> tuple[object, ...]:

@@ -108,6 +108,16 @@ def test_a_link_left_of_another_spool_entry_is_replaced(archive: Archive, tmp_pa
     assert [path.name for path in target.parent.iterdir()] == ["1.dcm"]
 
 
+def test_a_second_name_elsewhere_keeps_nothing(archive: Archive, tmp_path: Path) -> None:
+    """A backup's hard link goes with the backup."""
+    (tmp_path / "spool").mkdir()
+    source, aside = write(tmp_path / "spool" / "source.dcm", b"new"), tmp_path / "aside.dcm"
+    target = write(archive.path("central/1.dcm"), b"old")
+    os.link(target, tmp_path / "backup.dcm")
+    Placing(archive).put(source, "central/1.dcm", lambda path: path.rename(aside))
+    assert aside.read_bytes().endswith(b"old")
+
+
 def test_a_source_that_is_gone(archive: Archive, tmp_path: Path) -> None:
     with pytest.raises(SourceGoneError):
         Placing(archive).put(tmp_path / "nothing.dcm", "central/1/2/3.dcm", nothing_in_the_way)

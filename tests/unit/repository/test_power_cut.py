@@ -58,7 +58,7 @@ class House:
         placing = Placing(self.archive)
         metas = []
         for entry in self.entries:
-            meta = slots._look(entry.path)
+            meta = slots.look(entry.path)
             assert meta is not None
             metas.append(meta)
             relative = self.archive.relative("central", "1", "1", meta.sop_instance_uid)
@@ -108,7 +108,7 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
     recorder = Recorder(Disk(renames_in_halves=request.param), tmp_path / "disk", lambda path: path.name != "lock")
     for module in (spool_module, spool_file, spool_entries, slots, archive_module):
         monkeypatch.setattr(module, "os", recorder)
-    monkeypatch.setattr(archive_module, "_sync_file_system", recorder.syncfs)
+    monkeypatch.setattr(archive_module, "sync_file_system", recorder.syncfs)
     return recorder
 
 
