@@ -20,6 +20,7 @@ from pydicom.multival import MultiValue
 
 from noctis.repository import walk
 from noctis.repository.header import _FIELDS, INFLATED_MAX, Header, HeaderError, read_header
+from noctis.repository.text import REPLACEMENT
 from tests.unit.repository import header_data
 from tests.unit.repository.header_data import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT, JPEG, deflated, in_memory
 
@@ -116,7 +117,8 @@ def as_pydicom(header: Header, data_set: bytes, syntax: str) -> None:
 def plain(value: Any) -> str:
     if value is None:
         return ""
-    return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+    text = "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value)
+    return text.replace("\0", REPLACEMENT)  # no database takes a NUL
 
 
 def seeds() -> Iterator[bytes]:
