@@ -133,6 +133,6 @@ def _header(values: dict[str, Any]) -> Header:
     numbers = [values.get(name) for name in _NUMBERS]
     text = "".join([*flags, *(value for name, value in values.items() if name not in _NUMBERS)])
     text.encode()  # a lone surrogate
-    if "\0" in text or not all(number is None or type(number) is int and 0 <= number <= 0xFFFF for number in numbers):
+    if "\0" in text or not all(number is None or (type(number) is int and 0 <= number <= 0xFFFF) for number in numbers):
         raise ValueError("no header")
     return Header(**values, flags=flags)
