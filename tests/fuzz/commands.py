@@ -31,9 +31,21 @@ def examine(data: bytes) -> None:
         isinstance(uid, bytes) and uid == uid.rstrip(b"\0 ") for uid in (command.sop_class, command.sop_instance)
     )
     assert isinstance(command.has_data_set, bool)
+    assert tiled(data)
     as_pydicom(data, command)
     for comment in ("", "the disk is full \ud800 " * 9):
         answered(command, comment)
+
+
+def tiled(data: bytes) -> bool:
+    """Whether the elements are the whole of it, up to the last byte."""
+    while data:
+        data = data[4:]
+        length, data = int.from_bytes(data[:4], "little"), data[4:]
+        if length > len(data):
+            return False
+        data = data[length:]
+    return True
 
 
 def as_pydicom(data: bytes, command: Command) -> None:
@@ -86,4 +98,6 @@ def seeds() -> Iterator[bytes]:
         encoded = encode(dataset, True, True)
         assert encoded is not None
         yield encoded
+        yield encoded[:-1]
+        yield encoded.replace(b"840.10008.5.1.4.1.1.2\0", b"840.10008.5.1.4.1.1.2 ")
         yield struct.pack("<HHII", 0, 0, 4, len(encoded)) + encoded

@@ -121,6 +121,14 @@ def plain(value: Any) -> str:
     return text.replace("\0", REPLACEMENT)  # no database takes a NUL
 
 
+# A sequence whose item is implicit inside explicit (PS3.5 §6.2.2), and both without a length.
+_IMPLICIT_INSIDE = (
+    header_data.explicit(0x00081140, b"UN", length=header_data.UNDEFINED)
+    + header_data.item(header_data.implicit(0x00081150, b"UI", b"1.2\0"))
+    + header_data.SEQUENCE_END
+)
+
+
 def seeds() -> Iterator[bytes]:
     explicit, implicit = header_data.data_set(), header_data.data_set(header_data.implicit)
     big = header_data.data_set(header_data.big, order=">")
@@ -131,5 +139,7 @@ def seeds() -> Iterator[bytes]:
         yield bytes((number, 0)) + data_set
         yield bytes((number, 2)) + data_set[:300]
     yield b"\4\0" + nested
+    yield b"\0\0" + header_data.data_set(extra=_IMPLICIT_INSIDE)
+    yield b"\0\0" + explicit.replace(b"OT", b"O\0").replace(b"P1", b"\0P")
     yield b"\1\0" + explicit
     yield b"\0\0" + big

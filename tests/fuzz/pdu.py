@@ -173,7 +173,14 @@ def read_messages(messages: MessageReader, content: memoryview) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    """What dcmtk's senders send, in several pieces."""
+    """What dcmtk's senders send, in several pieces; and PDUs as large as they may be, and larger."""
+    request = (HERE / "corpus" / "pdu" / "echoscu.bin").read_bytes()
+    request = request[: HEAD + int.from_bytes(request[2:HEAD])]
+    for index, limit in enumerate(MAX_PDUS[:2]):
+        for length in (limit, limit + 1):
+            yield bytes((index, 6)) + request + struct.pack(">BxL", 4, length) + bytes(length)
+    for kind in (2, 5, 8):
+        yield CONTROL + request + struct.pack(">BxL", kind, SMALL_PDU_MAX + 1) + bytes(SMALL_PDU_MAX + 1)
     for number, path in enumerate(sorted((HERE / "corpus" / "pdu").iterdir())):
         yield CONTROL + path.read_bytes()
         yield bytes((number % 4, number % 7)) + path.read_bytes()

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase
+from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -37,13 +37,13 @@ from tests.books import empty
 from tests.crashing import Say, run_in_child
 from tests.receiving import SLUGS, Ledger, check, contents, digest, receive
 
-EXAMPLES, STEPS = 8, 14
+EXAMPLES, STEPS = 10, 14
 SLOT_BYTES = 1 << 20
 MANY = int(os.environ.get("TEST_CRASHES", "1").replace("all", "30"))
 
 slugs = st.sampled_from(SLUGS)
 numbers, variants = st.integers(0, 9), st.integers(0, 2)
-deaths = st.one_of(st.just(0), st.integers(1, 160))
+deaths = st.one_of(st.integers(0, 40), st.integers(1, 200))
 receptions = st.tuples(numbers, variants, st.sampled_from(["commit"] * 4 + ["discard", "leave"]))
 
 Action = tuple[str, Any]
@@ -208,7 +208,6 @@ def test_any_order_and_any_death(registry: Registry, engine: Engine, settings: S
     run_state_machine_as_test(
         House,
         settings=hypothesis_settings(
-            phases=[Phase.generate] if os.environ.get("NOSHRINK") else list(Phase),
             max_examples=EXAMPLES * MANY,
             stateful_step_count=STEPS,
             deadline=None,
@@ -218,4 +217,4 @@ def test_any_order_and_any_death(registry: Registry, engine: Engine, settings: S
     )
     died = sum(covered.values()) - covered["(to its end)"]
     print(f"\n{covered.total()} processes, {died} killed: {dict(covered.most_common())}")
-    assert died > 5
+    assert died
