@@ -3,7 +3,7 @@
 The first two bytes of an input say which syntax is declared and how much of the beginning is given from memory; the
 rest is the data set. Oracle: `HeaderError` or a `Header` of the documented types and flags, the same whether the data
 set ends the file or not and however much of it is in memory; no more is read than the walk may; where pydicom reads
-the data set, would write it just so, and nothing is odd, both say the same.
+the data set, would write it just so, and nothing is odd, both say the same, and it is not refused.
 """
 
 import io
@@ -11,6 +11,7 @@ import os
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from pydicom.filebase import DicomBytesIO
@@ -56,10 +57,9 @@ def examine(data: bytes) -> None:
     found = outcome(_BEFORE + data_set, syntax, length=None, beginning=None)
     again = outcome(_BEFORE + data_set + _BEHIND, syntax, length=len(data_set), beginning=data_set[:known])
     assert found == again, "it depends on where the bytes come from"
-    if found is None:
-        return
-    sound(found)
-    if not found.flags:
+    if found is not None:
+        sound(found)
+    if found is None or not found.flags:
         as_pydicom(found, data_set, syntax)
 
 
@@ -91,10 +91,11 @@ def sound(header: Header) -> None:
             assert len(value.encode()) <= 4 * walk.VALUE_MAX  # no lone surrogate
 
 
-def as_pydicom(header: Header, data_set: bytes, syntax: str) -> None:
+def as_pydicom(header: Header | None, data_set: bytes, syntax: str) -> None:
     implicit, little = syntax == IMPLICIT, syntax != BIG_ENDIAN
     if syntax == DEFLATED:
-        data_set = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set, INFLATED_MAX)
+        with suppress(zlib.error):
+            data_set = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data_set, INFLATED_MAX)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
@@ -102,7 +103,7 @@ def as_pydicom(header: Header, data_set: bytes, syntax: str) -> None:
             written = DicomBytesIO()
             written.is_implicit_VR, written.is_little_endian = implicit, little
             write_dataset(written, dataset)
-            if written.getvalue() != data_set:
+            if written.getvalue() != data_set or not dataset.get("SOPInstanceUID"):
                 return
             fields: dict[str, Any] = {}
             for tag, (field, vr) in _FIELDS.items():
