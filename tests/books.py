@@ -60,7 +60,7 @@ def files(root: Path) -> dict[str, str]:
 def assert_true(engine: Engine, settings: Settings) -> None:
     """Archive and index agree, both ways, and all counts are true."""
     report = verify(settings, engine)
-    assert report.findings == []
+    assert report.findings == [], report.findings
 
 
 def empty(engine: Engine) -> None:

@@ -157,7 +157,7 @@ def _event(line: dict[str, Any], facilities: dict[str, int]) -> dict[str, Any] |
 
 def _time(text: str) -> datetime:
     time = datetime.fromisoformat(text)
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _number(value: Any, bits: int = 31) -> int:

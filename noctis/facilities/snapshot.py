@@ -136,7 +136,7 @@ def parse(text: bytes) -> Snapshot:
         )
         foreign = tuple(document.get("foreign_certificates", ()))
         return Snapshot(facilities, tuple(document["refused_rows"]), foreign)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a snapshot of facilities: {error!r}") from error
 
 

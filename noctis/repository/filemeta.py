@@ -153,17 +153,27 @@ def read(descriptor: int) -> FileMeta:
             raise ValueError("the File Meta Information is too long")
         shared, instance, private = _split(head[144:end])
         described = json.loads(private.strip(b"\0 ").decode() or "{}")
-        context = _context(shared, str(described.get("association", "")))
+        association, flags = str(described.get("association", "")), tuple(described.get("flags", ()))
+        "".join((association, *flags)).encode()  # texts, and such as any database takes
+        context = _context(shared, association)
         return FileMeta(
             sop_class_uid=context.sop_class_uid,
             sop_instance_uid=_text(instance),
             transfer_syntax_uid=context.transfer_syntax_uid,
             origin=context.origin,
             dataset_start=end,
-            flags=tuple(described.get("flags", ())),
+            flags=flags,
             record=_record(described, head[: end - PRIVATE_BYTES]),
         )
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        struct.error,
+        OverflowError,  # a length that JSON calls Infinity
+        RecursionError,  # arrays inside arrays
+    ) as error:
         raise StorageError(f"this is not a file that Noctis wrote: {error}") from error
 
 
@@ -232,7 +242,10 @@ def _record(private: dict[str, Any], head: bytes) -> Record | None:
         return None
     if str(private["head"]) != _head_digest(head):
         raise ValueError("the File Meta Information is not the one that was committed")
-    return Record(str(private["sha256"]), int(private["length"]), str(private["head"]), str(private.get("stamp", "")))
+    length = int(private["length"])
+    if length < 0:
+        raise ValueError("a data set of less than no bytes")
+    return Record(str(private["sha256"]), length, str(private["head"]), str(private.get("stamp", "")))
 
 
 def _latin(text: str) -> bytes:

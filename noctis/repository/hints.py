@@ -13,6 +13,7 @@ import stat
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from noctis.repository.header import Header
 
@@ -20,6 +21,7 @@ MAX_BYTES = 4096  # PIPE_BUF
 QUEUE_BYTES = 1 << 20  # in the kernel; what an ordinary user may have (fs.pipe-max-size)
 _PIECE = 64 << 10  # bytes
 _PIECES = 64  # of one `take`
+_NUMBERS = ("rows", "columns")  # the fields of a header that are no text
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
@@ -119,8 +121,18 @@ def _parse(line: bytes) -> Hint | None:
     try:
         slug, name, sha256, header = json.loads(line.decode())
         if header is not None:
-            header["flags"] = tuple(header.get("flags", ()))
-            header = Header(**header)
+            header = _header(header)
         return Hint(str(slug), str(name), str(sha256), header)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _header(values: dict[str, Any]) -> Header:
+    """The header that a hint tells of: it goes into the index unseen, so it is held to what `Header` promises."""
+    flags = tuple(values.pop("flags", ()))
+    numbers = [values.get(name) for name in _NUMBERS]
+    text = "".join([*flags, *(value for name, value in values.items() if name not in _NUMBERS)])
+    text.encode()  # a lone surrogate
+    if "\0" in text or not all(number is None or (type(number) is int and 0 <= number <= 0xFFFF) for number in numbers):
+        raise ValueError("no header")
+    return Header(**values, flags=flags)

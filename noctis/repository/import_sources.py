@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
@@ -98,21 +97,24 @@ def referenced_files(directory: Path) -> tuple[list[Path], list[tuple[str, str]]
             if dataset.file_meta.get("MediaStorageSOPClassUID") != DIRECTORY_CLASS:
                 return None
             references = [record.get("ReferencedFileID") for record in dataset.get("DirectoryRecordSequence") or ()]
-        except (InvalidDicomError, OSError, ValueError, EOFError, AttributeError):
+        except Exception:  # noqa: BLE001 - pydicom raises anything for what is damaged
             return None
     found: list[Path] = []
     skipped: list[tuple[str, str]] = []
     for reference in references:
         if not reference:
             continue
-        words = [reference] if isinstance(reference, str) else [str(part) for part in reference]
-        path = _on_disk(folder, words)
-        if not path.resolve().is_relative_to(folder):
-            skipped.append((str(path), "the DICOMDIR leads outside its folder"))
-        elif not path.is_file():
-            skipped.append((str(path), "named by the DICOMDIR, but not there"))
-        else:
-            found.append(path)
+        try:
+            words = [reference] if isinstance(reference, str) else [str(part) for part in reference]
+            path = _on_disk(folder, words)
+            if not path.resolve().is_relative_to(folder):
+                skipped.append((str(path), "the DICOMDIR leads outside its folder"))
+            elif not path.is_file():
+                skipped.append((str(path), "named by the DICOMDIR, but not there"))
+            else:
+                found.append(path)
+        except (OSError, ValueError, TypeError, RuntimeError):  # too long, a NUL, a number, links in a circle
+            skipped.append((str(folder), "the DICOMDIR names what can be no file"))
     return found, skipped
 
 

@@ -67,6 +67,6 @@ def take(folder: Path) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
             lines = file.read().splitlines()
         records = []
         for line in lines:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 records.append(json.loads(line))
         yield path, records

@@ -153,6 +153,7 @@ def _move(source: Path, target: Path) -> None:
     else:
         sync_folder(target.parent)
         temporary.unlink()
+        source.unlink(missing_ok=True)  # a rename leaves both names where they were names of one file already
 
 
 def _write_note(target: Path, note: Note) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from noctis.db.engine import reading
+from noctis.db.engine import reachable, reading
 from noctis.db.models import Event, Facility, Quarantined
 from noctis.repository.quarantine import Quarantine, QuarantinedFile, read_note
 
@@ -18,7 +18,13 @@ OVER_CAP = "quarantine.over_cap"
 
 
 def sync(engine: Engine, quarantine: Quarantine) -> int:
-    """Make the table say what the folders hold; returns how many rows changed. Files of unknown facilities wait."""
+    """Make the table say what the folders hold; returns how many rows changed. Files of unknown facilities wait.
+
+    Raises
+    ------
+    DatabaseError
+        It cannot be reached; the next call does it.
+    """
     with reading(engine) as connection:
         slugs = {row.slug: row.id for row in connection.execute(select(Facility.slug, Facility.id))}
         rows = _known(connection)
@@ -27,7 +33,7 @@ def sync(engine: Engine, quarantine: Quarantine) -> int:
     new = [row for key in sorted(files.keys() - rows) if (row := _row(key[0], files[key])) is not None]
     if not gone and not new:
         return 0
-    with engine.begin() as connection:
+    with reachable(engine), engine.begin() as connection:
         for facility_id, name in gone:
             forget(connection, facility_id, name)
         if new:

@@ -4,7 +4,8 @@ Takes the facility's slug and the file's name as `quarantine list` shows them. A
 like any other: a conflict stays in quarantine unless it shall replace what is filed, and then the older one goes into
 quarantine in its stead. An instance whose UIDs differed from the command's is filed by those of its data set; its file
 meta is written anew, the data set stays bit for bit. What cannot be read, or has no Study, Series or SOP Instance UID,
-cannot be filed as it is, and the message says so. Interrupted and done again, both end the same.
+cannot be filed as it is, and the message says so. Interrupted and done again, both end the same; and what a release
+that was killed had begun in the archive is finished by the archiver, as the instance has a name in the spool meanwhile.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from noctis.repository.index import Index, Outcome
 from noctis.repository.index_statements import EVENT, FACILITY
 from noctis.repository.index_values import Filing, file_time
 from noctis.repository.quarantine import Quarantine, read_note
+from noctis.repository.spool_entries import NO_LINK, entry_name, sync_folder
 
 log = structlog.get_logger()
 
@@ -62,11 +64,11 @@ def release(
     StorageError
         It cannot be filed as it is.
     DatabaseError
-        The index cannot be reached; nothing has changed.
+        The index cannot be reached; the instance is still in quarantine.
     """
     index = Index(engine, settings)
     facility_id, path = _find(engine, index.quarantine, facility, name)
-    with _filable(path, facility) as filing, reachable(engine):
+    with _filable(path, facility) as filing, _spooled(settings, filing), reachable(engine):
         (outcome,) = index.file_batch([filing], policy="replace" if replace else "keep")
         relative = index.relative(filing)
     if outcome is Outcome.CONFLICT:
@@ -172,6 +174,26 @@ def _filable(path: Path, facility: str) -> Iterator[Filing]:
         if source != path:
             with contextlib.suppress(FileNotFoundError):
                 source.unlink()
+
+
+@contextlib.contextmanager
+def _spooled(settings: Settings, filing: Filing) -> Iterator[None]:
+    """While the block runs its instance waits in the spool too: killed in the middle, it is filed by the archiver.
+
+    The name stays when the block raises, as the archive may have been changed. Without hard links there is none.
+    """
+    folder = settings.paths.spool / filing.slug / "new"
+    entry = folder / entry_name(filing.source.stat().st_mtime_ns)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.link(filing.source, entry)
+        sync_folder(folder)
+    except OSError as error:
+        if error.errno not in NO_LINK:
+            entry.unlink(missing_ok=True)
+            raise StorageError(f"the spool cannot be written: {error.strerror}") from error
+    yield
+    entry.unlink(missing_ok=True)
 
 
 def _mend(path: Path, target: Path, meta: filemeta.FileMeta, header: Header, sha256: str) -> filemeta.FileMeta:

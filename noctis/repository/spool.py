@@ -54,6 +54,7 @@ __all__ = [
 AHEAD_MAX = 32  # files that are created at once; begins with one and doubles
 LOCK = "lock"  # held by the process whose folder it is
 _RESERVE_CHECK_BYTES = 16 << 20  # free space is looked at again when so many bytes were written
+_MAKING_SECONDS = 60.0  # that the making of a folder may take
 _RESERVE_CHECK_SECONDS = 0.1  # or so much time has passed
 
 
@@ -86,7 +87,12 @@ class Spool:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 sync_folder(folder.parent)
         self._own, self._own_lock = _make_own(tmp)
-        self._own_descriptor = os.open(self._own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._own_descriptor = os.open(self._own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._own_lock)
+            _remove(self._own)
+            raise
 
     def receive(
         self, sop_class: bytes, sop_instance: bytes, transfer_syntax: str, origin: Origin, flags: tuple[str, ...] = ()
@@ -184,11 +190,26 @@ def _make_own(tmp: Path) -> tuple[Path, int]:
     token = secrets.token_hex(8)
     hidden, own = tmp / f".{token}", tmp / token
     hidden.mkdir(mode=0o700)
-    lock = os.open(hidden / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    hidden.rename(own)
-    sync_folder(tmp)
+    lock = -1
+    try:
+        lock = os.open(hidden / LOCK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        hidden.rename(own)
+        sync_folder(tmp)
+    except OSError:  # every instance tries anew: nothing may pile up
+        if lock >= 0:
+            os.close(lock)
+        for folder in (hidden, own):
+            _remove(folder)
+        raise
     return own, lock
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that holds no more than its lock. Never raises."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
 
 
 @dataclass(frozen=True)
@@ -208,7 +229,10 @@ def recover(root: Path) -> Recovered:
     for path in root.glob(f"*/new/*{UNFINISHED}"):  # the archiver's own: see `slots.eject`
         path.unlink(missing_ok=True)
     for own in root.glob("*/tmp/*"):
-        if own.name.startswith("."):  # being made
+        if own.name.startswith("."):  # being made, or its maker was killed
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - own.stat().st_mtime > _MAKING_SECONDS:
+                    _remove(own)
             continue
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), _abandoned(own) as abandoned:
             if not abandoned:

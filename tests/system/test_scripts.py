@@ -38,7 +38,7 @@ def test_bash_can_read_it(path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["run", "test", "check", "lock", "install-systemd"])
+@pytest.mark.parametrize("name", ["run", "test", "check", "fuzz", "lock", "install-systemd"])
 def test_it_can_be_executed(name: str) -> None:
     assert os.access(SCRIPTS / name, os.X_OK)
 

@@ -21,7 +21,7 @@ from noctis.config import Settings
 from noctis.db import engine as engine_module
 from noctis.facilities.registry import Registry
 from noctis.repository import quarantine_rows
-from noctis.repository.quarantine import Quarantine
+from noctis.repository.quarantine import Note, Quarantine, Reason
 from noctis.repository.release import release
 from tests.books import Books, assert_true, books, empty
 from tests.spooling import Intake
@@ -241,8 +241,6 @@ def test_a_release(replace: bool, intake: Intake, registry: Registry, engine: En
             intake.instance(sop_instance="1.2.3.1")
             intake.instance(sop_instance="1.2.3.1", name="Newer")
         else:
-            from noctis.repository.quarantine import Note, Reason
-
             entry = intake.own_file(intake.instance(sop_instance="1.2.3.1").entry)
             Quarantine(settings.paths.quarantine).keep(entry.path, "central", Note(Reason.UID_MISMATCH), cap=10)
         settle(engine, settings)
@@ -261,3 +259,35 @@ def test_a_release(replace: bool, intake: Intake, registry: Registry, engine: En
     expected = books(engine, settings)
     assert (len(expected.archive), len(expected.quarantine)) == (1, int(replace))
     assert kill_everywhere(engine, settings, intake, prepare, expected, work) > 3
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_release_that_is_killed_and_not_done_again(
+    replace: bool, intake: Intake, registry: Registry, engine: Engine, settings: Settings
+) -> None:
+    """The archiver finishes what it had begun in the archive: no file without a row, no row without its file."""
+    for step in range(1, STEPS_MAX):
+        start_anew(engine, settings)
+        first = intake.instance(sop_instance="1.2.3.1")
+        if replace:
+            intake.instance(sop_instance="1.2.3.1", name="Newer")
+        else:
+            entry = intake.own_file(first.entry)
+            Quarantine(settings.paths.quarantine).keep(entry.path, "central", Note(Reason.UID_MISMATCH), cap=10)
+        settle(engine, settings)
+        (name,) = Quarantine(settings.paths.quarantine).names("central")
+        engine.dispose()
+
+        def work(name: str = name) -> None:
+            own = engine_module.make_engine(settings)
+            release(settings, own, "central", name, replace=replace)
+
+        died = in_a_child_that_dies(step, settings, work)
+        settle(engine, settings)
+        found = books(engine, settings)
+        assert_true(engine, settings)
+        assert set(found.archive) == {row["path"] for row in found.instances}, f"after a kill before step {step}"
+        assert found.spool == []
+        assert len(set(found.archive.values()) | set(found.quarantine.values())) == 1 + replace
+        if not died:
+            break

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import OperationalError
 
 from noctis.archiver.filing import file_spool_once
 from noctis.config import Settings
 from noctis.db import models
-from noctis.errors import ConflictError, NotFoundError, StorageError
+from noctis.errors import ConflictError, DatabaseError, NotFoundError, StorageError
 from noctis.facilities.registry import Registry
 from noctis.repository import quarantine_rows
 from noctis.repository.index import Outcome
@@ -152,3 +153,21 @@ def test_the_table_follows_the_folder(
     assert set(found) == {names[1], names[2], "hand.dcm"}
     assert found["hand.dcm"]["detail"] == "the note beside the file is missing"
     assert quarantine_rows.sync(engine, quarantine) == 0
+
+
+def test_a_database_that_goes_away_while_the_table_is_made_true(
+    intake: Intake, quarantine: Quarantine, engine: Engine, settings: Settings
+) -> None:
+    """The archiver waits for what says so; anything else would end it."""
+
+    def refuse(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO quarantined"):
+            raise OperationalError(statement, None, Exception("disk I/O error"))
+
+    entry = intake.own_file(intake.instance(sop_instance="1.2.3").entry)
+    quarantine.keep(entry.path, "central", Note(Reason.UID_MISMATCH), cap=10)
+    event.listen(engine, "before_cursor_execute", refuse)
+    with pytest.raises(DatabaseError, match="disk I/O error"):
+        quarantine_rows.sync(engine, quarantine)
+    event.remove(engine, "before_cursor_execute", refuse)
+    assert quarantine_rows.sync(engine, quarantine) == 1

@@ -101,3 +101,14 @@ def test_discarding_twice(quarantine: Quarantine, tmp_path: Path) -> None:
         quarantine.discard("central", kept.name)
     assert list(quarantine.folder("central").iterdir()) == []
     assert quarantine.count("nobody") == 0
+
+
+def test_another_name_of_what_is_kept_goes(quarantine: Quarantine, tmp_path: Path) -> None:
+    """A listener that is killed may leave an instance under two names; a rename onto itself would leave the second."""
+    first = make(tmp_path / "1.dcm")
+    os.link(first, tmp_path / "2.dcm")
+    quarantine.keep(first, "central", NOTE, cap=1, name="x.dcm")
+    kept = quarantine.keep(tmp_path / "2.dcm", "central", NOTE, cap=1, name="x.dcm")
+    assert not (tmp_path / "2.dcm").exists()
+    assert kept.path.read_bytes() == b"data"
+    assert sorted(path.name for path in quarantine.folder("central").iterdir()) == ["x.dcm", "x.json"]

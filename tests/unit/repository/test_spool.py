@@ -165,3 +165,42 @@ def test_recovery_promotes_in_order_of_time_and_removes_the_torn(tmp_path: Path)
 def test_other_files_in_the_spool_are_left_alone(spool: Spool, tmp_path: Path) -> None:
     (spool.new / "README").write_text("x")
     assert list(entries(tmp_path)) == []
+
+
+def test_a_folder_whose_maker_was_killed_goes_after_a_minute(tmp_path: Path) -> None:
+    """Killed between making it and giving it its name: it has none that recovery would take for a process's."""
+    young, old = tmp_path / "central" / "tmp" / ".young", tmp_path / "central" / "tmp" / ".old"
+    for folder in (young, old):
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+    os.utime(old, (0, 0))
+    recover(tmp_path)
+    assert [path.name for path in young.parent.iterdir()] == [".young"]
+
+
+@pytest.mark.parametrize("fails", range(1, 7))
+def test_a_spool_that_cannot_be_made_leaves_nothing(
+    fails: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each instance tries anew while the disk is full: nothing may pile up, no folder and no descriptor."""
+    Spool(tmp_path, "central").close()
+    calls = 0
+
+    def failing(*arguments: object, **named: object) -> int:
+        nonlocal calls
+        calls += 1
+        if calls == fails:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **named)  # type: ignore[arg-type]
+
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("open", "fsync"):
+        real = getattr(os, name)
+        calls = 0
+        monkeypatch.setattr(os, name, failing)
+        try:
+            Spool(tmp_path, "central").close()
+        except OSError:
+            assert list((tmp_path / "central" / "tmp").iterdir()) == []
+        monkeypatch.undo()
+        assert len(os.listdir("/proc/self/fd")) == before
