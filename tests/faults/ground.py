@@ -171,7 +171,12 @@ class Ground:
 
     def acknowledged(self) -> set[tuple[str, str]]:
         """(facility, SOP Instance UID) of everything that any sender was told is stored."""
-        return {(door.slug, uid) for door in self.doors.values() for sender in door.senders for uid in [*sender.acknowledged]}
+        return {
+            (door.slug, uid)
+            for door in self.doors.values()
+            for sender in door.senders
+            for uid in [*sender.acknowledged]
+        }
 
     def filed(self) -> Counter[tuple[str, str]]:
         """(facility, SOP Instance UID) → rows whose file is there."""
@@ -185,7 +190,9 @@ class Ground:
         engine = self.noctis.engine()
         try:
             with engine.connect().execution_options(read_only=True) as connection:
-                query = "SELECT f.slug, i.sop_instance_uid, i.path FROM instance i JOIN facility f ON f.id = i.facility_id"
+                query = (
+                    "SELECT f.slug, i.sop_instance_uid, i.path FROM instance i JOIN facility f ON f.id = i.facility_id"
+                )
                 return connection.execute(text(query)).all()
         finally:
             engine.dispose()

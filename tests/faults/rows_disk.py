@@ -40,7 +40,11 @@ def archive_full(ground: Ground) -> None:
     ground.heal()
 
 
-@row("spool-read-only", "the spool's file system turns read-only after an error; repaired, Noctis started again", means.disks)
+@row(
+    "spool-read-only",
+    "the spool's file system turns read-only after an error; repaired, Noctis started again",
+    means.disks,
+)
 def spool_read_only(ground: Ground) -> None:
     noctis = ground.make()
     disk = ground.disk(noctis.settings.paths.spool, 64)
@@ -70,7 +74,12 @@ def archive_read_only(ground: Ground) -> None:
     assert not any(sender.statuses for sender in senders)
 
 
-@row("archive-broken", "the archive's file system turns read-only after an error; repaired, Noctis started again", means.disks, only_long=True)
+@row(
+    "archive-broken",
+    "the archive's file system turns read-only after an error; repaired, Noctis started again",
+    means.disks,
+    only_long=True,
+)
 def archive_broken(ground: Ground) -> None:
     noctis = ground.make(storage={"media": str(ground.folder / "archive")})
     disk = ground.disk(noctis.settings.paths.media, 64)

@@ -22,12 +22,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="each row in the short form that the tests run")
     parser.add_argument("--minutes", type=float, default=2.0, metavar="N", help="of the row kills (2)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="the table, ready to be put into a document")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where the homes lie; otherwise the temporary folder")
+    parser.add_argument(
+        "--scratch", type=Path, metavar="DIR", help="where the homes lie; otherwise the temporary folder"
+    )
     parser.add_argument("--list", action="store_true", help="name the rows, and do nothing")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"no row {unknown[0]!r}; known: {', '.join(ROWS)}")
-    chosen = [ROWS[name] for name in options.rows or ROWS if options.rows or not (options.quick and ROWS[name].only_long)]
+    chosen = [
+        ROWS[name] for name in options.rows or ROWS if options.rows or not (options.quick and ROWS[name].only_long)
+    ]
     if options.list:
         print("\n".join(f"{each.name:28} {each.fault}" for each in chosen))
         return 0
@@ -59,7 +63,10 @@ def _all(chosen: Sequence[Row], scratch: Path, *, long: bool, minutes: float) ->
         notes += [f"- {each.name}: {note}" for note in figures.notes]
         print(f"  {_in_words(figures)} {figures.notes} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
     machine = describe(scratch)
-    head = f"{machine['cpus']} CPUs ({machine['cpu']}), {machine['memory_gb']} GB, Linux {machine['kernel']}, {machine['file_system']}"
+    head = (
+        f"{machine['cpus']} CPUs ({machine['cpu']}) shared by receiver and senders, {machine['memory_gb']} GB, "
+        f"Linux {machine['kernel']}, {machine['file_system']}"
+    )
     table = "\n".join("| " + " | ".join(line) + " |" for line in (HEAD, ["---"] * len(HEAD), *lines))
     return f"{head}, Python {machine['python']}.\n\n{table}\n\n" + "\n".join(notes) + "\n", well
 
