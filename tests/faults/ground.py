@@ -37,10 +37,11 @@ class Figures:
     recovery_seconds: float = 0.0
     senders: str = ""
     notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)  # targets that were missed
 
     @property
     def is_well(self) -> bool:
-        return self.acknowledged > 0 and self.lost == self.duplicates == 0
+        return self.acknowledged > 0 and self.lost == self.duplicates == 0 and not self.failures
 
 
 @dataclass
@@ -61,6 +62,7 @@ class Ground:
         self.long = long
         self.minutes = minutes  # of the kills, in long form
         self.notes: list[str] = []
+        self.failures: list[str] = []  # targets that were missed
         self.doors: dict[str, Door] = {}
         self.cable: network.Cable | None = None
         self._stack = contextlib.ExitStack()
@@ -163,6 +165,11 @@ class Ground:
             return [status[what]["pid"]]
         return [pid for each in status["listeners"] if each["facility"] == what for pid in each["workers"]]
 
+    def fails_if(self, missed: bool, what: str) -> None:
+        """Note a target that was missed; the row goes on to its books."""
+        if missed:
+            self.failures.append(what)
+
     def heal(self) -> None:
         """The fault is over: from now on recovery is timed."""
         self._healed = (time.monotonic(), self.acknowledged())
@@ -220,7 +227,7 @@ class Ground:
         figures.lost = len(acknowledged - filed.keys())
         figures.duplicates = sum(filed.values()) - len(filed) + files - len(filed)
         figures.senders = what_they_saw(self.senders)
-        figures.notes = self.notes
+        figures.notes, figures.failures = self.notes, self.failures
         left = [path.name for path in spool.rglob("*.dcm")]
         assert not left, f"half-written or not filed: {left[:5]}"
         engine = noctis.engine()

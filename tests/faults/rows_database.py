@@ -85,7 +85,12 @@ def _pages_of(database: Path, *tables: str) -> set[int]:
     connection = sqlite3.connect(database)
     try:
         listed = ",".join("?" * len(tables))
-        return {page for (page,) in connection.execute(f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({listed})", tables)}
+        return {
+            page
+            for (page,) in connection.execute(
+                f"SELECT rootpage FROM sqlite_master WHERE tbl_name IN ({listed})", tables
+            )
+        }
     finally:
         connection.close()
 

@@ -1,6 +1,7 @@
 """`scripts/faults`: let the faults happen one after the other, and print what became of each as a table."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="name the rows, and do nothing")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))  # so that everything is taken down
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"no row {unknown[0]!r}; known: {', '.join(ROWS)}")
     chosen = [
@@ -60,7 +62,8 @@ def _all(chosen: Sequence[Row], scratch: Path, *, long: bool, minutes: float) ->
             continue
         well &= figures.is_well
         lines.append((each.name, each.fault, *_in_words(figures)))
-        notes += [f"- {each.name}: {note}" for note in figures.notes]
+        missed = [f"**{failure}**" for failure in figures.failures]
+        notes += [f"- {each.name}: {note}" for note in (*figures.notes, *missed)]
         print(f"  {_in_words(figures)} {figures.notes} ({time.monotonic() - begun:.0f} s)", file=sys.stderr, flush=True)
     machine = describe(scratch)
     head = (
