@@ -108,9 +108,10 @@ class Ground:
         """Start it, with these facilities."""
         self.noctis.start()
         for name in names:
-            found = self.noctis.json("facility", "add", name)
-            self.doors[found["slug"]] = Door(found["slug"], found["port"], found["ae_title"])
-            self.noctis.wait_listener(found["slug"])
+            found = self.noctis.add(name)
+            self.doors[found.slug] = Door(found.slug, found.port, found.ae_title)
+        for slug in self.doors:
+            self.noctis.wait_listener(slug)
         return self.noctis
 
     def send(self, slug: str, count: int = 1, kind: Kind = TINY, **options: Any) -> list[Sender]:

@@ -1,5 +1,6 @@
 """Processes that are stopped and killed: ours, and the senders'."""
 
+import contextlib
 import os
 import random
 import signal
@@ -13,7 +14,6 @@ import psutil
 from bench.studies import MG, make_files
 from tests.faults.ground import Ground, row
 from tests.support import wait_for
-from tests.system.associations import in_flight
 from tests.system.senders import tool
 
 
@@ -84,7 +84,7 @@ def senders_killed(ground: Ground) -> None:
     files = make_files(ground.folder / "files", MG, 1, 1)[0]
     ground.start("Central")
     senders = ground.send("central", 1)
-    door = ground.doors["central"]
+    door, spool = ground.doors["central"], noctis.settings.paths.spool
     command = [tool("storescu"), "-aec", door.called, "127.0.0.1", str(door.port), *map(str, files * 20)]
     for _ in range(5 if ground.long else 1):
         before = len(noctis.events("instance.incomplete"))
@@ -93,7 +93,7 @@ def senders_killed(ground: Ground) -> None:
             for _ in range(8 if ground.long else 3)
         ]
         try:
-            wait_for(lambda: in_flight(noctis.home, "central"), seconds=60, what="an instance in flight")
+            wait_for(lambda: _large(spool), seconds=60, what="a large instance in flight")
         finally:
             for process in processes:
                 process.kill()
@@ -102,10 +102,13 @@ def senders_killed(ground: Ground) -> None:
         ground.more(senders)
         ground.notes.append(f"{len(noctis.events('instance.incomplete')) - before} instances were broken off")
     ground.heal()
-    _large_ones_gone(noctis.settings.paths.spool)
+    wait_for(lambda: not _large(spool), seconds=60, what="the partial files to be gone")
 
 
-def _large_ones_gone(spool: Path) -> None:
-    """What is being written now is the load's, and small."""
-    large = [path for path in spool.rglob("*.dcm") if path.stat().st_size > 8 << 20]
-    wait_for(lambda: not any(path.exists() for path in large), seconds=60, what="the partial files to be gone")
+def _large(spool: Path) -> bool:
+    """Whether anything is there that is not the load's, whose instances are small."""
+    found = 0
+    for path in spool.glob("*/tmp/*/*.dcm"):
+        with contextlib.suppress(FileNotFoundError):
+            found = max(found, path.stat().st_size)
+    return found > 1 << 20

@@ -13,7 +13,6 @@ ORDINARY = (
     "spool-full",
     "archive-read-only",
     "commit-error",
-    "archiver-stopped",
     "clock",
     "network-cut",
     "sqlite-removed",
