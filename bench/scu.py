@@ -96,16 +96,17 @@ class Association:
     kind: Kind
     calling: str = "BENCH"
     tls: ssl.SSLContext | None = None
+    wait_seconds: int = WAIT_SECONDS  # for a connection, and for each answer
     max_fragment: int = field(init=False, default=16376)  # what the receiver allows, without a PDV's head
 
     def __post_init__(self) -> None:
         self._request = associate_rq(self.called, self.calling, self.kind.sop_class_uid)
 
     def open(self) -> None:
-        self.sock = socket.create_connection((self.host, self.port), timeout=WAIT_SECONDS)
+        self.sock = socket.create_connection((self.host, self.port), timeout=self.wait_seconds)
         self.sock.settimeout(None)  # the kernel's own timeouts cost no system call
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            self.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", WAIT_SECONDS, 0))
+            self.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", self.wait_seconds, 0))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             if self.tls is not None:

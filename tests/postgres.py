@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 
 from tests.support import wait_for
@@ -78,6 +79,17 @@ class PostgresServer:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(30)
             self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL to the server and all its processes."""
+        assert self._process is not None
+        family = [*psutil.Process(self._process.pid).children(recursive=True), psutil.Process(self._process.pid)]
+        for each in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        self._process.wait(30)
+        psutil.wait_procs(family[:-1], timeout=30)  # they hold the shared memory that the next one looks for
+        self._process = None
 
     def close(self) -> None:
         self.stop()

@@ -5,8 +5,14 @@ study quiet only if the study's last instance came more than the quiet time befo
 at t, a study of that facility is completed only if its quiet time was over before t. A later instance re-opens the
 study (`repository.index`). An instance that is still being received is not seen here: one that takes longer than the
 quiet time comes late.
+
+Times of arrival are the wall clock's. A study whose last instance came while the clock was ahead would stay open until
+the clock is there again: such a one is timed by the monotonic clock from when it was first met (`Ahead`).
 """
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +23,55 @@ from noctis.db.models import Facility, Study, StudyStatus
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
 from noctis.repository.spool_entries import arrived_ns
+
+AHEAD_MAX = 1000  # studies that are looked at in one go
+
+
+@dataclass(frozen=True)
+class _Met:
+    """How a study was when it was first met, and when."""
+
+    state: tuple[datetime, int]  # its last instance, and how many it has
+    at: datetime
+    monotonic: float
+
+
+class Ahead:
+    """Studies whose last instance lies in the future, of one process; they are few, and of a clock that was stepped."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._met: dict[int, _Met] = {}  # by the study's id
+
+    def complete(self, engine: Engine, quiet_seconds: float, spool: Path) -> int:
+        """Complete those that have not changed for `quiet_seconds`; how many there were."""
+        now, monotonic = datetime.now(UTC), self._clock()
+        with reading(engine) as connection:
+            rows = connection.execute(
+                select(Study.id, Facility.slug, Study.last_received, Study.instances)
+                .join(Facility, Facility.id == Study.facility_id)
+                .where(Study.status == StudyStatus.RECEIVING, Study.last_received > now)
+                .limit(AHEAD_MAX)
+            ).all()
+        met, self._met = self._met, {}
+        completed = 0
+        for row in rows:
+            state = (row.last_received, row.instances)
+            known = met.get(row.id)
+            if known is None or known.state != state or known.at > now:
+                known = _Met(state, now, monotonic)
+            self._met[row.id] = known
+            waiting = oldest(spool, row.slug)
+            until = known.at + timedelta(seconds=quiet_seconds)
+            if monotonic - known.monotonic >= quiet_seconds and (waiting is None or waiting > until):
+                with reachable(engine), engine.begin() as connection:
+                    completed += connection.execute(
+                        update(Study)
+                        .where(Study.id == row.id, Study.status == StudyStatus.RECEIVING)
+                        .where(Study.last_received == row.last_received, Study.instances == row.instances)
+                        .values(status=StudyStatus.COMPLETE, completed_at=now)
+                    ).rowcount
+        return completed
 
 
 def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) -> int:

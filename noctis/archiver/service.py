@@ -120,6 +120,7 @@ class Archiver:
         self._usage = UsageWriter(self._engine, settings)
         self._ledgers = _Due(LEDGER_SECONDS)
         self._completion = _Due(COMPLETION_SECONDS)
+        self._ahead = completion.Ahead()
         self._quarantine_sync = _Due(QUARANTINE_SECONDS)
         self._recovery = _Due(RECOVERY_SECONDS)
         self._forget = _Due(FORGET_SECONDS)
@@ -265,9 +266,9 @@ class Archiver:
         if self._quarantine_sync.now():
             quarantine_rows.sync(self._engine, self._quarantine)
         if self._completion.now():
-            completed = completion.complete_quiet_studies(
-                self._engine, self._settings.archiver.study_quiet_seconds, self._home.spool
-            )
+            quiet_seconds = self._settings.archiver.study_quiet_seconds
+            completed = completion.complete_quiet_studies(self._engine, quiet_seconds, self._home.spool)
+            completed += self._ahead.complete(self._engine, quiet_seconds, self._home.spool)
             if completed:
                 log.info("archiver.studies_completed", studies=completed)
         if self._forget.now():

@@ -116,6 +116,7 @@ def check_database(settings: Settings) -> Iterator[Finding]:
     try:
         state = migrate.schema_state(engine)
         if state.up_to_date:
+            migrate.require_sound(engine)
             yield Finding("database", True, f"{url} is reachable and has this release's schema")
         else:
             found = f"schema {state.current}" if state.current else "no tables yet"

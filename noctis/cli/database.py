@@ -51,6 +51,17 @@ def upgrade(app: App) -> None:
     migrate.upgrade(engine)
     note(app, "database.upgraded", before=before.current, now=before.head)
     click.echo(f"Upgraded from {before.current or 'nothing'} to {before.head}.")
+    if before.current is None:
+        recover_facilities(app, engine)
+
+
+def recover_facilities(app: App, engine: "Engine") -> None:
+    """A new database in a home that has had one: its facilities are known from the last snapshot."""
+    from noctis.facilities.recover import take_from_snapshot
+
+    count = take_from_snapshot(engine, app.settings, actor=whoami())
+    if count:
+        click.echo(f"{count} facilities are taken from {app.home.snapshot}; their contact data is not in it.")
 
 
 @database.command()
@@ -100,8 +111,7 @@ def restore(app: App, file: Path) -> None:
     file = file.absolute()
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
-    if app.control.is_running():
-        raise DatabaseError(f"a supervisor runs on {app.home.root}", fix="stop it first: systemctl stop noctis")
+    refuse_while_running(app)
     if engine.dialect.name == "sqlite":
         restore_sqlite(sqlite_path(engine), file)
     else:
@@ -124,6 +134,52 @@ def restore(app: App, file: Path) -> None:
     )
 
 
+@database.command()
+@click.pass_obj
+def rebuild(app: App) -> int:
+    """Make a new database from the archive's files and the last snapshot of the facilities. Stop Noctis first.
+
+    For a database that is damaged and has no backup. A SQLite file is kept beside the new one. Not in the files, and
+    so lost: the facilities' contact data, removed facilities, the ledgers of associations and refusals, events.
+    """
+    from noctis.db import migrate
+    from noctis.repository.verify import reindex
+
+    engine = connect(app, create=home_is_explicit(app.settings))
+    refuse_while_running(app)
+    if engine.dialect.name == "sqlite":
+        for kept in set_sqlite_aside(sqlite_path(engine), "before-rebuild"):
+            click.echo(f"Kept as {kept}")
+    elif migrate.schema_state(engine).current is not None:
+        raise DatabaseError(
+            "the database has tables; only an empty one is filled",
+            fix="make an empty database and name it in database.url; or: noctis archive reindex",
+        )
+    migrate.upgrade(engine)
+    recover_facilities(app, engine)
+    report = reindex(app.settings, engine)
+    click.echo(f"{report.rows} instances are indexed anew from {report.files} files.")
+    for finding in report.findings:
+        click.echo(f"{finding.kind}: {finding.facility} {finding.subject} {finding.detail}", err=True)
+    return ExitCode.DONE if report.sound else ExitCode.FOUND_WRONG
+
+
+def refuse_while_running(app: App) -> None:
+    if app.control.is_running():
+        raise DatabaseError(f"a supervisor runs on {app.home.root}", fix="stop it first: systemctl stop noctis")
+
+
+def set_sqlite_aside(target: Path, word: str) -> list[Path]:
+    """Give a SQLite database and what belongs to it another name, which is kept; the new names."""
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    kept = []
+    for suffix in ("", "-wal", "-shm"):
+        old = target.with_name(target.name + suffix)
+        if old.exists():
+            kept.append(old.rename(old.with_name(f"{target.name}.{word}-{stamp}{suffix}")))
+    return kept
+
+
 def sqlite_path(engine: "Engine") -> Path:
     return Path(str(engine.url.database))
 
@@ -143,11 +199,7 @@ def restore_sqlite(target: Path, file: Path) -> None:
         ) from error
     try:
         require_sound(partial, file)
-        stamp = time.strftime("%Y%m%dT%H%M%S")
-        for suffix in ("", "-wal", "-shm"):
-            old = target.with_name(target.name + suffix)
-            if old.exists():
-                old.rename(old.with_name(f"{target.name}.before-restore-{stamp}{suffix}"))
+        set_sqlite_aside(target, "before-restore")
         os.replace(partial, target)
     finally:
         for suffix in ("", "-wal", "-shm"):

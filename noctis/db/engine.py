@@ -1,7 +1,8 @@
 """Engines and transactions. Takes `Settings`; promises that a connection is set up the way the index needs it.
 
 SQLite runs in WAL with synchronous=FULL and takes its write lock when a transaction begins (BEGIN IMMEDIATE), so that
-a read followed by a write never meets SQLITE_BUSY in the middle. PostgreSQL goes through psycopg 3.
+a read followed by a write never meets SQLITE_BUSY in the middle. PostgreSQL goes through psycopg 3. A lock that
+somebody else holds is waited for as long with both; then it is an outage like any other, and said so.
 """
 
 import sqlite3
@@ -18,7 +19,7 @@ from sqlalchemy.pool import NullPool
 from noctis.config import Settings
 from noctis.errors import ConfigError, DatabaseError
 
-SQLITE_BUSY_SECONDS = 30
+LOCK_SECONDS = 30
 SQLITE_CACHE_KIB = 2000
 REGISTRY_LOCK = 0x6E6F_6374  # pg_advisory_xact_lock key: "noct"
 
@@ -42,7 +43,7 @@ def make_engine(settings: Settings, *, pooled: bool = True, cache_kib: int = SQL
             url = url.set(drivername="postgresql+psycopg")
         connect: dict[str, Any] = {}
         if url.get_backend_name() == "sqlite":
-            connect = {"timeout": SQLITE_BUSY_SECONDS, "check_same_thread": False}
+            connect = {"timeout": LOCK_SECONDS, "check_same_thread": False}
         elif url.get_backend_name() == "postgresql":
             # A plan that is kept was made when the tables were small, and stays so until they are analysed: keep none.
             connect = {
@@ -60,6 +61,8 @@ def make_engine(settings: Settings, *, pooled: bool = True, cache_kib: int = SQL
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", partial(_set_up_sqlite, cache_kib))
         event.listen(engine, "begin", _begin_immediate)
+    elif engine.dialect.name == "postgresql" and "lock_timeout" not in str(url.query.get("options", "")):
+        event.listen(engine, "connect", _limit_locks)
     return engine
 
 
@@ -84,6 +87,12 @@ def _set_up_sqlite(cache_kib: int, connection: sqlite3.Connection, _record: obje
 
 def _lower(value: str | bytes | float | None) -> str | bytes | float | None:
     return value.lower() if isinstance(value, str) else value
+
+
+def _limit_locks(connection: Any, _record: object) -> None:
+    connection.autocommit = True  # what is set in a transaction ends with its rollback
+    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.autocommit = False
 
 
 def _begin_immediate(connection: Connection) -> None:
@@ -118,9 +127,39 @@ def as_database_error(engine: Engine, error: DBAPIError) -> DatabaseError:
     reason = " ".join(str(error.orig).split())
     if "no such table" in reason or "UndefinedTable" in type(error.orig).__name__:
         return DatabaseError(f"the database {where} has no tables yet", fix="noctis db upgrade")
+    if is_damaged(error):
+        return damaged(engine, reason)
+    if _is_locked(error):
+        fix = "end that program; SELECT * FROM pg_stat_activity WHERE state <> 'idle' names it"
+        if (file := sqlite_file(engine)) is not None:
+            fix = f"end that program; fuser -v {file} names it"
+        return DatabaseError(f"the database {where} is held locked by another program: {reason}", fix=fix)
     if isinstance(error, OperationalError):
         return DatabaseError(f"the database {where} cannot be used: {reason}", fix="noctis check")
     return DatabaseError(f"the database {where} refused: {reason}")
+
+
+def damaged(engine: Engine, reason: str) -> DatabaseError:
+    """What an operator reads whose database is not whole."""
+    return DatabaseError(
+        f"the database {engine.url.render_as_string(hide_password=True)} is damaged: {reason}",
+        fix="stop Noctis, then: noctis db restore BACKUP; without a backup: noctis db rebuild",
+    )
+
+
+def is_damaged(error: DBAPIError) -> bool:
+    """Whether the file of a SQLite database is not what SQLite wrote: nothing in it can be relied on."""
+    return _sqlite_code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    busy = _sqlite_code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return busy or getattr(error.orig, "sqlstate", None) == "55P03"
+
+
+def _sqlite_code(error: DBAPIError) -> int:
+    """SQLite's primary result code; 0: not of SQLite."""
+    return int(getattr(error.orig, "sqlite_errorcode", 0)) & 0xFF
 
 
 def lock_registry(connection: Connection) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
 
-from noctis.db.engine import reachable, sqlite_file
+from noctis.db.engine import damaged, reachable, reading, sqlite_file
 from noctis.errors import DatabaseError
 from noctis.home import whoami
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HERE = Path(__file__).parent
+QUICK_CHECK_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,23 @@ def require_current(engine: Engine) -> None:
             else f"has schema {state.current}, this release wants {state.head}"
         )
         raise DatabaseError(f"the database {found}", fix="noctis db upgrade")
+
+
+def require_sound(engine: Engine) -> None:
+    """Look whether a SQLite file is whole; one of more than `QUICK_CHECK_BYTES` would take too long and is believed.
+
+    Raises
+    ------
+    DatabaseError
+        It is damaged; the message has what to do.
+    """
+    file = sqlite_file(engine)
+    if file is None or file.stat().st_size > QUICK_CHECK_BYTES:
+        return
+    with reading(engine) as connection:
+        said = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
+    if said != "ok":
+        raise damaged(engine, " ".join(str(said).split()))
 
 
 def backup_sqlite(source: Path, target: Path) -> None:

@@ -32,7 +32,7 @@ __all__ = ["SUFFIX", "Archive", "Placing", "SourceGoneError", "content", "same_c
 
 SUFFIX = ".dcm"
 INCOMING = ".incoming"  # copies that have no name yet
-_PIECE = 1 << 20  # bytes
+_NO_FACILITY = (INCOMING, "lost+found")  # the latter is in the root of every ext4 file system
 _SYNC_ALL_FROM = 8  # copies: fewer are synced one by one, more with the whole file system, which is one wait
 _ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else
 _KNOWN_MAX = 50_000  # folders whose names are known to be durable
@@ -80,7 +80,7 @@ class Archive:
             return sorted(
                 entry.name
                 for entry in os.scandir(self.root)
-                if entry.name != INCOMING and entry.is_dir(follow_symlinks=False)
+                if entry.name not in _NO_FACILITY and entry.is_dir(follow_symlinks=False)
             )
         return []
 

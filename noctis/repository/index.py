@@ -28,7 +28,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError
 
 from noctis.config import Settings
-from noctis.db.engine import reading
+from noctis.db.engine import is_damaged, reading
 from noctis.db.models import Facility, Instance
 from noctis.errors import DatabaseError, StorageError
 from noctis.repository import slots
@@ -362,7 +362,11 @@ def is_outage(error: BaseException) -> bool:
     if isinstance(error, DBAPIError):
         state = getattr(error.orig, "sqlstate", None) or ""
         kind = type(error).__name__
-        if error.connection_invalidated or kind in ("InterfaceError", "ProgrammingError", "InternalError"):
+        if (
+            error.connection_invalidated
+            or is_damaged(error)
+            or kind in ("InterfaceError", "ProgrammingError", "InternalError")
+        ):
             return True
         return kind == "OperationalError" and not state.startswith(("22", "54"))
     if isinstance(error, OSError):

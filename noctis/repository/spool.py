@@ -127,14 +127,26 @@ class Spool:
         """A file created ahead; none left: the next batch of them, under one sync of their folder."""
         if not self._ready:
             self._forget_linked()
-            for _ in range(self._next_batch):
-                path = f"{self._own}/{next(numbers):x}{SUFFIX}"
-                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-                self._ready.append(path)
-            if self.strict:
-                os.fsync(self._own_descriptor)
+            self._ready = self._create_ahead(self._next_batch)
             self._next_batch = min(2 * self._next_batch, AHEAD_MAX)
         return self._ready.pop()
+
+    def _create_ahead(self, count: int) -> list[str]:
+        """So many files with durable names; none stays when that cannot be had."""
+        made: list[str] = []
+        try:
+            for _ in range(count):
+                path = f"{self._own}/{next(numbers):x}{SUFFIX}"
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                made.append(path)
+            if self.strict:
+                os.fsync(self._own_descriptor)
+        except OSError:
+            for path in made:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+            raise
+        return made
 
     def link(self, path: str, target: str) -> None:
         """Give a committed file its name in `new`."""

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine, delete, func, select, text
 from noctis.config import Settings
 from noctis.db.engine import reachable, reading
 from noctis.errors import StorageError
+from noctis.facilities.recover import take_from_snapshot
 from noctis.repository import filemeta
 from noctis.repository.archive import SUFFIX, Archive
 from noctis.repository.content import linked_in
@@ -285,6 +286,8 @@ def _check_counts(engine: Engine, report: Report) -> None:
 def reindex(settings: Settings, engine: Engine, progress: Progress | None = None) -> Report:
     """Rebuild the index from the archive's files; what could not be taken in is in the report, and stays as it is.
 
+    Where there is no facility at all, those of the last snapshot are entered first.
+
     Raises
     ------
     DatabaseError
@@ -292,6 +295,7 @@ def reindex(settings: Settings, engine: Engine, progress: Progress | None = None
     """
     index = Index(engine, settings)
     report = Report()
+    take_from_snapshot(engine, settings, actor="reindex")
     with reading(engine) as connection:
         facilities = {row.slug: row.id for row in connection.execute(select(FACILITY.c.slug, FACILITY.c.id))}
     slugs = index.archive.slugs()

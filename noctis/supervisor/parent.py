@@ -31,6 +31,7 @@ from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.errors import DatabaseError, ExitCode, SupervisorError
 from noctis.facilities import watcher
+from noctis.facilities.recover import take_from_snapshot
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
 from noctis.observability.scoreboard import Scoreboard
@@ -287,7 +288,8 @@ def prepare(settings: Settings) -> None:
     engine = make_engine(settings, pooled=False)
     try:
         if settings.database.migrate:
-            _upgrade(engine, Activity(settings.paths))
+            if _upgrade(engine, Activity(settings.paths)).current is None:
+                take_from_snapshot(engine, settings, actor="supervisor")
         else:
             migrate.require_current(engine)
         watcher.refresh(settings, engine)
@@ -299,11 +301,11 @@ def prepare(settings: Settings) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine, activity: Activity) -> None:
-    """Bring the schema up to date; a SQLite database that holds something is copied first."""
+def _upgrade(engine: Engine, activity: Activity) -> migrate.SchemaState:
+    """Bring the schema up to date; a SQLite database that holds something is copied first. How it was before."""
     state = migrate.schema_state(engine)
     if state.up_to_date:
-        return
+        return state
     if state.current is not None and engine.dialect.name == "sqlite" and engine.url.database:
         path = Path(engine.url.database)
         copy = path.with_name(f"{path.name}.before-{state.head}")
@@ -312,6 +314,7 @@ def _upgrade(engine: Engine, activity: Activity) -> None:
     migrate.upgrade(engine)
     activity.note("database.upgraded", before=state.current, now=state.head)
     log.info("database.upgraded", before=state.current, now=state.head)
+    return state
 
 
 def supervise(settings: Settings, reexec_argv: list[str]) -> int:

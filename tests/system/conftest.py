@@ -45,6 +45,8 @@ class Noctis:
             "storage": {"reserve_bytes": 0},
         }
         self.set(**(options or {}))
+        self.prefix: tuple[str, ...] = ()  # a command that executes the supervisor, as `ip netns exec NAME`
+        self.variables: dict[str, str] = {}  # of the environment, besides
         self._parent: subprocess.Popen[bytes] | None = None
 
     # -- settings
@@ -62,6 +64,7 @@ class Noctis:
     def environment(self) -> dict[str, str]:
         """This process's, with these settings and no others."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
+        clean |= self.variables
         clean["NOCTIS_HOME"] = str(self.home)
         for section, values in self._options.items():
             for key, value in values.items():
@@ -175,7 +178,7 @@ class Noctis:
         assert not self.is_running, "it runs already"
         with self.log.open("ab") as log:
             self._parent = subprocess.Popen(
-                [sys.executable, "-m", "noctis", "supervise", *arguments],
+                [*self.prefix, sys.executable, "-m", "noctis", "supervise", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, update
 
-from noctis.archiver.completion import complete_quiet_studies
+from noctis.archiver.completion import Ahead, complete_quiet_studies
 from noctis.archiver.filing import Filer
 from noctis.config import Settings
 from noctis.db import models
@@ -76,3 +76,28 @@ def test_what_comes_later_reopens_it(intake: Intake, filer: Filer, engine: Engin
     complete_quiet_studies(engine, QUIET, settings.paths.spool)
     (study,) = [row for row in rows(engine, models.Study) if row["study_instance_uid"] == "1.1"]
     assert (study["status"], study["late_instances"], study["instances"]) == ("complete", 1, 2)
+
+
+@pytest.mark.usefixtures("studies")
+def test_a_study_from_a_clock_that_was_ahead_is_timed_by_the_monotonic_one(
+    intake: Intake, filer: Filer, engine: Engine, settings: Settings
+) -> None:
+    received(engine, "1.1", -3600)
+    clock = [1000.0]
+    ahead = Ahead(lambda: clock[0])
+
+    def after(seconds: float) -> str:
+        clock[0] += seconds
+        ahead.complete(engine, QUIET, settings.paths.spool)
+        complete_quiet_studies(engine, QUIET, settings.paths.spool)
+        return status(engine)["1.1"]
+
+    assert after(0) == "receiving"
+    assert after(QUIET - 1) == "receiving"
+    intake.instance(study="1.1")
+    assert after(2) == "receiving"  # what waits may be its own
+    file_all(filer, settings)
+    assert after(2) == "receiving"  # and was: timed anew
+    assert after(QUIET - 1) == "receiving"
+    assert after(2) == "complete"
+    assert status(engine)["1.2"] == "receiving"

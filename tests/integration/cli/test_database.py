@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from noctis.config import load_settings
 from noctis.db import migrate
+from noctis.db.engine import make_engine
+from noctis.facilities import watcher
 from tests.integration.cli.conftest import Call
 from tests.postgres import PostgresServer
 
@@ -135,3 +138,24 @@ def test_postgresql_is_backed_up_and_restored(
     monkeypatch.setenv("PATH", "/nowhere")
     assert "pg_dump is not installed" in noctis("db", "backup", tmp_path / "saved", code=1).err
     postgres.drop(name)
+
+
+def test_a_damaged_database_is_found_and_rebuilt(noctis: Call, home: Path) -> None:
+    noctis("facility", "add", "Central")
+    settings = load_settings(options={"home": str(home)})
+    engine = make_engine(settings, pooled=False)
+    watcher.refresh(settings, engine)
+    engine.dispose()
+    before = noctis("facility", "show", "central", "--json").json
+    damaged = bytearray(settings.paths.sqlite.read_bytes())
+    damaged[8192:] = b"\xa5" * (len(damaged) - 8192)
+    settings.paths.sqlite.write_bytes(damaged)
+    checked = noctis("check", code=1)
+    assert "is damaged" in checked.out
+    assert "noctis db rebuild" in checked.out
+    said = noctis("db", "rebuild").out
+    assert "1 facilities are taken from" in said
+    after = noctis("facility", "show", "central", "--json").json
+    assert [after[key] for key in ("slug", "ae_title", "port")] == [before[key] for key in ("slug", "ae_title", "port")]
+    (kept,) = home.glob("noctis.db.before-rebuild-*T??????")
+    assert kept.read_bytes() == damaged

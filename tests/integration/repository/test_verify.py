@@ -46,6 +46,13 @@ def test_nothing_is_found_where_all_is_well(engine: Engine, settings: Settings) 
 
 
 @pytest.mark.usefixtures("filed")
+def test_what_every_ext4_file_system_has_in_its_root_is_no_facility(engine: Engine, settings: Settings) -> None:
+    (settings.paths.media / "lost+found").mkdir()
+    assert verify(settings, engine).sound
+    assert reindex(settings, engine).sound
+
+
+@pytest.mark.usefixtures("filed")
 @pytest.mark.parametrize(
     ("harm", "kind"),
     [

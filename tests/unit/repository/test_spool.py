@@ -36,6 +36,23 @@ def unfinished(root: Path) -> list[Path]:
     return [path for path in root.glob("*/tmp/*/*.dcm") if path.stat().st_size]
 
 
+def test_names_that_may_not_be_durable_are_not_used(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as failing:
+        failing.setattr(os, "fsync", fails)
+        with pytest.raises(SpoolFullError, match="Input/output error"):
+            begin(spool)
+    assert not list(tmp_path.glob("*/tmp/*/*.dcm"))
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    write_and_commit(begin(spool))
+    assert synced, "the folder is synced again before a file is used"
+
+
 def test_a_committed_instance_is_whole_and_says_where_it_came_from(spool: Spool, tmp_path: Path) -> None:
     file = begin(spool)
     for piece in (b"abc", memoryview(b"def"), b""):
