@@ -133,6 +133,8 @@ class PduReader:
         except ValueError:
             what = "this is no DICOM" if first else "an unknown PDU type"
             raise ProtocolError(f"{what}: first byte 0x{kind:02x}", AbortReason.UNRECOGNISED_PDU) from None
+        if first and known is PduType.ABORT:  # PS3.8 §9.2, AA-2: not answered by another
+            raise ConnectionEnded("the peer aborted before there was an association")
         if first and known is not PduType.ASSOCIATE_RQ:
             raise ProtocolError(f"{known.name} before an association", AbortReason.UNEXPECTED_PDU)
         if known is PduType.DATA_TF:
