@@ -18,6 +18,7 @@ SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
 _FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
+_MESSAGE_MAX = 200  # characters
 _TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
 
 
@@ -43,10 +44,10 @@ class AbortReason(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol; it is told so by an A-ABORT."""
+    """The peer broke the protocol; it is told so by an A-ABORT. The message is cut: the peer may have written it."""
 
     def __init__(self, message: str, reason: AbortReason = AbortReason.INVALID_PARAMETER) -> None:
-        super().__init__(message)
+        super().__init__("".join(each if each.isprintable() else "?" for each in message[:_MESSAGE_MAX]))
         self.reason = reason
 
 
@@ -71,6 +72,18 @@ def abort_pdu(reason: AbortReason | None) -> bytes:
     """An A-ABORT: by the provider with a reason, or (None) by the service user."""
     source, why = (0, 0) if reason is None else (2, int(reason))
     return bytes((PduType.ABORT, 0, 0, 0, 0, 4, 0, 0, source, why))
+
+
+def received_abort(content: bytes | memoryview) -> bytes:
+    """The whole A-ABORT PDU whose content has come; one without a sound source and reason is the service user's."""
+    source, why = content[2:4] if len(content) == 4 else (0, 0)
+    sound = source == 0 or (source == 2 and why in (0, 1, 2, 4, 5, 6))
+    return bytes((PduType.ABORT, 0, 0, 0, 0, 4, 0, 0, source, why if source else 0)) if sound else abort_pdu(None)
+
+
+def release_pdu() -> bytes:
+    """The whole A-RELEASE-RQ PDU."""
+    return bytes((PduType.RELEASE_RQ, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 
 class PduReader:
