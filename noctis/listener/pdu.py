@@ -14,7 +14,7 @@ from enum import IntEnum
 HEAD = 6  # bytes before a PDU's content: type, reserved, length
 ASSOCIATE_RQ_MAX = 1 << 20  # 128 contexts of 45 transfer syntaxes each take 180 kB
 SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
-SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
+SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read, where a PDU may take as long
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
 _FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
@@ -57,6 +57,10 @@ class ConnectionEnded(Exception):
 
 class TimedOut(Exception):
     """The peer took longer than it may."""
+
+
+class Unread(TimedOut):
+    """The peer does not read its answers: nothing more can be said to it."""
 
 
 @dataclass(frozen=True)
@@ -204,11 +208,11 @@ def set_timeout(sock: socket.socket, option: int, seconds: float) -> None:
 
 
 def send(sock: socket.socket, data: bytes) -> None:
-    """Send all of `data` with one call, or raise `TimedOut`."""
+    """Send all of `data` with one call, or raise `Unread`."""
     try:
         sock.sendall(data)
     except BlockingIOError:  # SO_SNDTIMEO
-        raise TimedOut("the peer does not read its answers") from None
+        raise Unread("the peer does not read its answers") from None
 
 
 def linger(sock: socket.socket) -> None:
