@@ -1,7 +1,7 @@
 """The items of an A-ASSOCIATE-RQ (PS3.8 §9.3.2, annex D; PS3.7 §D.3.3), made such that pynetdicom reads them.
 
 Takes the bytes behind the AE titles; gives those of an equal request that is sound. Framing that is broken (an item or
-sub-item past its end, a context without a sound ID or two different ones with the same) is refused with `ProtocolError`.
+sub-item past its end, a context without a sound ID, two different ones of one ID) is refused with `ProtocolError`.
 What is framed well and says nothing that can be understood (unknown items, a UID that is none, a length that is not the
 one it must have, what may stand once and stands again) is left out: real devices send such, and it does no harm.
 """

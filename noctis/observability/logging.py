@@ -89,7 +89,7 @@ class _ToStructlog(logging.Handler):
 
 
 def _printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """A peer's words cannot begin a line, colour a terminal or turn its direction round: what is unprintable is escaped.
+    """Escape what is unprintable: a peer's words cannot begin a line, colour a terminal or turn its direction round.
 
     Tracebacks are added behind this and stay as they are.
     """
