@@ -12,9 +12,7 @@ from tests.hostile.target import Target
 def target(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _migrated_sqlite: Path
 ) -> Iterator[Target]:
-    made = Target(
-        tmp_path_factory.mktemp("hostile"), _migrated_sqlite, getattr(request.module, "SETTINGS", {})
-    )
+    made = Target(tmp_path_factory.mktemp("hostile"), _migrated_sqlite, getattr(request.module, "SETTINGS", {}))
     try:
         yield made
         made.check_all()

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tests.hostile import wire
 
@@ -139,7 +140,7 @@ class Answered(Expectation):
 class Aborted(Expectation):
     """Perhaps responses of these statuses; then one A-ABORT by the provider for this reason, and the end."""
 
-    WORDS = {
+    WORDS: ClassVar = {
         0: "reason not specified",
         1: "unrecognised PDU",
         2: "unexpected PDU",
@@ -262,5 +263,3 @@ def goes_on(peer: Peer) -> None:
 def release(peer: Peer) -> None:
     peer.send(wire.RELEASE_RQ)
     assert peer.rest() == [(RELEASED, bytes(4)), (CLOSED, b"")]
-
-

@@ -84,7 +84,11 @@ FIRST = (
     ("zeros", "64 KiB of zeros: one A-ABORT, not one for each six bytes", bytes(65536)),
     ("ones", "64 KiB of 0xFF", b"\xff" * 65536),
     ("unknown_pdu_types", "1,000 PDUs of type 8: one A-ABORT", wire.pdu(8) * 1000),
-    ("an_hl7_message", "an HL7 message with a patient in it", b"\x0bMSH|^~\\&|\rPID|1||" + wire.PATIENT_ID + b"\r\x1c\r"),
+    (
+        "an_hl7_message",
+        "an HL7 message with a patient in it",
+        b"\x0bMSH|^~\\&|\rPID|1||" + wire.PATIENT_ID + b"\r\x1c\r",
+    ),
     ("console_escapes", "ANSI escape sequences as first bytes", b"\x1b[2J\x1b]0;owned\x07\r\n" * 10),
 )
 BEFORE = (

@@ -84,7 +84,9 @@ def associate_rq(
     return pdu(1, content, length=length)
 
 
-def user_identity(kind: int, primary: bytes, secondary: bytes = b"", *, lengths: tuple[int, int] | None = None) -> bytes:
+def user_identity(
+    kind: int, primary: bytes, secondary: bytes = b"", *, lengths: tuple[int, int] | None = None
+) -> bytes:
     first, second = lengths or (len(primary), len(secondary))
     return item(0x58, struct.pack(">BBH", kind, 1, first) + primary + struct.pack(">H", second) + secondary)
 
