@@ -11,17 +11,16 @@ from typing import Any
 
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_RQ
-from pynetdicom.pdu_items import PresentationContextItemRQ, UserInformationItem
+from pynetdicom.pdu_items import UserInformationItem
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
-from noctis.listener.pdu import HEAD, PduType
+from noctis.listener.items import APPLICATION_CONTEXT, APPLICATION_CONTEXT_ITEM, CONTEXT_RQ, uid_of
+from noctis.listener.negotiation import ITEMS_START
+from noctis.listener.pdu import PduType, ProtocolError
 
-ITEMS_START = HEAD + 68  # versions, titles and what is reserved
-CONTEXT_RQ, CONTEXT_AC, TRANSFER_SYNTAX = 0x20, 0x21, 0x40  # item types
+CONTEXT_AC, ABSTRACT_SYNTAX, TRANSFER_SYNTAX = 0x21, 0x30, 0x40  # item types
 REMEMBERED_MAX = 2048  # bytes of a context that is remembered: it has some forty transfer syntaxes
-APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
-_APPLICATION_CONTEXT_ITEM = struct.pack(">BBH", 0x10, 0, len(APPLICATION_CONTEXT)) + APPLICATION_CONTEXT.encode()
 
 
 class Request(A_ASSOCIATE_RQ):  # type: ignore[misc]
@@ -61,10 +60,30 @@ def _context(item: bytes) -> PresentationContext:
 
 
 def _read(syntaxes: bytes) -> PresentationContext:
-    """What pynetdicom makes of the abstract and transfer syntaxes of a context; must not be changed."""
-    item = PresentationContextItemRQ()
-    item.decode(struct.pack(">BBHBBBB", CONTEXT_RQ, 0, len(syntaxes) + 4, 1, 0, 0, 0) + syntaxes)
-    return item.to_primitive()
+    """The abstract and transfer syntaxes of a context; must not be changed.
+
+    What is no UID is left out: without an abstract or a transfer syntax the context is refused, and no other.
+    """
+    abstract: UID | None = None
+    transfers = []
+    at, end = 0, len(syntaxes)
+    while at < end:
+        if end - at < 4:
+            raise ProtocolError("a presentation context that ends inside a sub-item")
+        kind, _, length = struct.unpack_from(">BBH", syntaxes, at)
+        value, at = syntaxes[at + 4 : at + 4 + length], at + 4 + length
+        if at > end:
+            raise ProtocolError("a sub-item that goes past its presentation context")
+        uid = uid_of(value)
+        if uid is None:
+            continue
+        if kind == ABSTRACT_SYNTAX:
+            abstract = abstract or UID(uid)
+        elif kind == TRANSFER_SYNTAX:
+            transfers.append(UID(uid))
+    context = PresentationContext()
+    context._abstract_syntax, context._transfer_syntax = abstract, transfers
+    return context
 
 
 _remembered = lru_cache(maxsize=512)(_read)
@@ -89,7 +108,7 @@ def acceptance_pdu(primitive: A_ASSOCIATE) -> bytes:
         title.ljust(16).encode("ascii") for title in (primitive.called_ae_title, primitive.calling_ae_title)
     )
     contexts = _result_items(primitive.presentation_context_definition_results_list)
-    content: bytes = b"\0\1\0\0" + titles + bytes(32) + _APPLICATION_CONTEXT_ITEM + contexts + user_information.encode()
+    content: bytes = b"\0\1\0\0" + titles + bytes(32) + APPLICATION_CONTEXT_ITEM + contexts + user_information.encode()
     return struct.pack(">BBL", PduType.ASSOCIATE_AC, 0, len(content)) + content
 
 

@@ -37,6 +37,7 @@ from noctis.listener.pdu import (
     PduReader,
     ProtocolError,
     TimedOut,
+    Unread,
     abort_pdu,
     linger,
     send,
@@ -129,7 +130,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         outcome = Outcome.FAILED
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            set_timeout(sock, socket.SO_SNDTIMEO, SEND_SECONDS)
+            set_timeout(sock, socket.SO_SNDTIMEO, min(SEND_SECONDS, listener.limits.pdu))
             outcome = self._serve(sock)
         except OSError as error:
             outcome = Outcome.DISCONNECTED
@@ -164,7 +165,8 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             return Outcome.FAILED
         except TimedOut as error:
             self.log.info("association.timed_out", reason=str(error))
-            self._abort(sock, AbortReason.NOT_SPECIFIED)
+            if not isinstance(error, Unread):  # it would not read the A-ABORT either, behind half an answer
+                self._abort(sock, AbortReason.NOT_SPECIFIED)
             return Outcome.TIMED_OUT
         except ConnectionEnded as error:
             self.log.info("connection.closed", reason=str(error))

@@ -12,6 +12,7 @@ from noctis.listener.pdu import AbortReason, PduType, ProtocolError
 COMMAND_SET_MAX = 64 << 10  # bytes
 NO_DATA_SET = 0x0101
 COMMENT_MAX = 64  # characters, VR LO
+ECHOED_MAX = 512  # bytes of a UID that a response repeats: it must fit into any PDU
 
 
 class Field(IntEnum):
@@ -89,7 +90,7 @@ def _number(values: dict[int, bytes], element: int) -> int | None:
 
 def response_pdu(context_id: int, request: Command, status: int, comment: str = "") -> bytes:
     """The whole P-DATA-TF PDU that answers `request`, to be sent with one call."""
-    parts = [_element(0x0002, _even(request.sop_class))] if request.sop_class else []
+    parts = [_element(0x0002, _even(request.sop_class))] if 0 < len(request.sop_class) <= ECHOED_MAX else []
     parts += [
         _element(0x0100, struct.pack("<H", request.field | RESPONSE)),
         _element(0x0120, struct.pack("<H", request.message_id or 0)),
@@ -98,7 +99,7 @@ def response_pdu(context_id: int, request: Command, status: int, comment: str = 
     ]
     if comment:
         parts.append(_element(0x0902, _even(comment[:COMMENT_MAX].encode("ascii", "replace"), b" ")))
-    if request.sop_instance and request.field == Field.C_STORE_RQ:
+    if 0 < len(request.sop_instance) <= ECHOED_MAX and request.field == Field.C_STORE_RQ:
         parts.append(_element(0x1000, _even(request.sop_instance)))
     body = b"".join(parts)
     body = _element(0x0000, struct.pack("<I", len(body))) + body

@@ -46,9 +46,11 @@ class MessageReader:
             raise ProtocolError("a P-DATA-TF PDU without a PDV")
         while at < end:
             if end - at < 6:
-                raise ProtocolError("a PDV that goes past its PDU")
+                raise ProtocolError(f"{end - at} bytes behind the last PDV of a PDU")
             length = int.from_bytes(content[at : at + 4], "big")
-            if length < 2 or length > end - at - 4:
+            if length < 2:
+                raise ProtocolError(f"a PDV of {length} bytes: too short for its own head")
+            if length > end - at - 4:
                 raise ProtocolError("a PDV that goes past its PDU")
             context_id, control = content[at + 4], content[at + 5]
             if context_id not in self._contexts:

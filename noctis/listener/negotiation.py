@@ -16,6 +16,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import ServiceClass, StorageServiceClass
 from pynetdicom.sop_class import Verification, uid_to_service_class
 
+from noctis.listener import items
 from noctis.listener.pdu import HEAD, ProtocolError
 
 ACCEPTED = 0x00
@@ -25,6 +26,9 @@ TRANSFER_SYNTAXES_NOT_SUPPORTED = 0x04
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
+ITEMS_START = HEAD + 68  # of an A-ASSOCIATE-RQ: versions, titles and what is reserved come before
+EMPTY_TITLE = b"(empty)".ljust(16)  # of spaces and NULs alone
 
 
 VERIFICATION = str(Verification)
@@ -117,11 +121,20 @@ def answer_roles(proposed: Roles, offer: Offer = NOTHING_ADDED) -> list[SCP_SCU_
 
 
 def tolerate(raw: bytearray) -> None:
-    """Mend what real devices send and pynetdicom refuses: NUL-padded AE titles, odd protocol-version bits."""
-    if len(raw) < HEAD + 68:
+    """Mend what real devices send and pynetdicom refuses, in the A-ASSOCIATE-RQ given: its titles, versions and items.
+
+    Raises
+    ------
+    ProtocolError
+        It cannot be an A-ASSOCIATE-RQ.
+    """
+    if len(raw) < ITEMS_START:
         raise ProtocolError("an A-ASSOCIATE-RQ that is too short")
     if raw[7] & 1:  # PS3.8 §9.3.2: only bit 0 is tested
         raw[6:8] = b"\0\1"
     for start in (10, 26):
         title = bytes(raw[start : start + 16]).replace(b"\0", b" ")
-        raw[start : start + 16] = bytes(byte if 0x20 <= byte < 0x7F and byte != 0x5C else 0x3F for byte in title)
+        title = bytes(byte if 0x20 <= byte < 0x7F and byte != 0x5C else 0x3F for byte in title)
+        raw[start : start + 16] = title if title.strip() else EMPTY_TITLE
+    raw[ITEMS_START:] = items.mended(bytes(raw[ITEMS_START:]))
+    raw[2:HEAD] = (len(raw) - HEAD).to_bytes(4, "big")

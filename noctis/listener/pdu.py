@@ -16,11 +16,12 @@ from typing import Any, Protocol
 HEAD = 6  # bytes before a PDU's content: type, reserved, length
 ASSOCIATE_RQ_MAX = 1 << 20  # 128 contexts of 45 transfer syntaxes each take 180 kB
 SMALL_PDU_MAX = 1024  # release and abort have 4 bytes of content
-SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read
+SEND_SECONDS = 30.0  # how long an answer may wait for a peer that does not read, where a PDU may take as long
 LINGER_SECONDS = 1.0  # after a rejection or abort: how long the peer's own close is waited for
 LINGER_BYTES = 1 << 20
 TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection; the second is 3 (RFC 8446 §5.1)
 _FIRST_BYTES = 16 << 10  # of the buffer, until a larger PDU comes: an echo needs no more
+_MESSAGE_MAX = 200  # characters
 _TICK_SECONDS = 5.0  # how often a waiting read looks at its deadline
 
 
@@ -46,10 +47,10 @@ class AbortReason(IntEnum):
 
 
 class ProtocolError(Exception):
-    """The peer broke the protocol; it is told so by an A-ABORT."""
+    """The peer broke the protocol; it is told so by an A-ABORT. The message is cut: the peer may have written it."""
 
     def __init__(self, message: str, reason: AbortReason = AbortReason.INVALID_PARAMETER) -> None:
-        super().__init__(message)
+        super().__init__("".join(each if each.isprintable() else "?" for each in message[:_MESSAGE_MAX]))
         self.reason = reason
 
 
@@ -63,6 +64,10 @@ class ConnectionEnded(Exception):
 
 class TimedOut(Exception):
     """The peer took longer than it may."""
+
+
+class Unread(TimedOut):
+    """The peer does not read its answers: nothing more can be said to it."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,18 @@ def abort_pdu(reason: AbortReason | None) -> bytes:
     """An A-ABORT: by the provider with a reason, or (None) by the service user."""
     source, why = (0, 0) if reason is None else (2, int(reason))
     return bytes((PduType.ABORT, 0, 0, 0, 0, 4, 0, 0, source, why))
+
+
+def received_abort(content: bytes | memoryview) -> bytes:
+    """The whole A-ABORT PDU whose content has come; one without a sound source and reason is the service user's."""
+    source, why = content[2:4] if len(content) == 4 else (0, 0)
+    sound = source == 0 or (source == 2 and why in (0, 1, 2, 4, 5, 6))
+    return bytes((PduType.ABORT, 0, 0, 0, 0, 4, 0, 0, source, why if source else 0)) if sound else abort_pdu(None)
+
+
+def release_pdu() -> bytes:
+    """The whole A-RELEASE-RQ PDU."""
+    return bytes((PduType.RELEASE_RQ, 0, 0, 0, 0, 4, 0, 0, 0, 0))
 
 
 class PduReader:
@@ -187,6 +204,8 @@ class PduReader:
                 raise TlsHello("TLS at a port without TLS", AbortReason.UNRECOGNISED_PDU) from None
             what = "this is no DICOM" if first else "an unknown PDU type"
             raise ProtocolError(f"{what}: first byte 0x{kind:02x}", AbortReason.UNRECOGNISED_PDU) from None
+        if first and known is PduType.ABORT:  # PS3.8 §9.2, AA-2: not answered by another
+            raise ConnectionEnded("the peer aborted before there was an association")
         if first and known is not PduType.ASSOCIATE_RQ:
             raise ProtocolError(f"{known.name} before an association", AbortReason.UNEXPECTED_PDU)
         if known is PduType.DATA_TF:
@@ -252,11 +271,11 @@ def set_timeout(sock: Connection, option: int, seconds: float) -> None:
 
 
 def send(sock: Connection, data: bytes) -> None:
-    """Send all of `data` with one call, or raise `TimedOut`."""
+    """Send all of `data` with one call, or raise `Unread`."""
     try:
         sock.sendall(data)
     except BlockingIOError:  # SO_SNDTIMEO
-        raise TimedOut("the peer does not read its answers") from None
+        raise Unread("the peer does not read its answers") from None
 
 
 def linger(sock: Connection) -> None:

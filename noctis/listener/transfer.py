@@ -16,7 +16,17 @@ from noctis.listener.commands import RESPONSE, Command, Field, Status
 from noctis.listener.delegation import Aborted, Delegated, Sent, StreamingDimse
 from noctis.listener.messages import MessageReader, Pdv
 from noctis.listener.operations import Operation, Refused, Request
-from noctis.listener.pdu import AbortReason, Connection, ConnectionEnded, PduReader, PduType, ProtocolError, send
+from noctis.listener.pdu import (
+    AbortReason,
+    Connection,
+    ConnectionEnded,
+    PduReader,
+    PduType,
+    ProtocolError,
+    received_abort,
+    release_pdu,
+    send,
+)
 from noctis.listener.tally import Outcome
 
 if TYPE_CHECKING:
@@ -79,7 +89,7 @@ class Transfer:
                 if kind is PduType.DATA_TF:
                     self._pdvs = messages.read(content)
                 elif kind is PduType.RELEASE_RQ:
-                    self.association.answer_release(self._reader.raw_head(content) + content)
+                    self.association.answer_release(release_pdu())  # as it should be, however it came
                     return Outcome.RELEASED
                 else:
                     self._refuse(kind, content)
@@ -102,7 +112,7 @@ class Transfer:
     def _refuse(self, kind: PduType, content: memoryview) -> None:
         """A PDU that ends the association."""
         if kind is PduType.ABORT:
-            self.association.feed(self._reader.raw_head(content) + content)
+            self.association.feed(received_abort(content))
             self.association.dul.receive_pdu()
             self.association.log.info("association.aborted", by="peer")
             raise Aborted("by the peer")

@@ -10,6 +10,8 @@ import logging
 import os
 import sys
 import threading
+import warnings
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -19,6 +21,7 @@ from noctis.home import Home
 from noctis.sections import LoggingSettings
 
 LOG_FILE = "noctis.log"
+_VALUE_MAX = 10_000  # characters of a value that has something to escape
 
 
 class _Lines:
@@ -85,6 +88,19 @@ class _ToStructlog(logging.Handler):
         structlog.get_logger().log(record.levelno, "library.log", logger=record.name, message=record.getMessage())
 
 
+def _printable(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Escape what is unprintable: a peer's words cannot begin a line, colour a terminal or turn its direction round.
+
+    Tracebacks are added behind this and stay as they are.
+    """
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = "".join(
+                each if each.isprintable() else each.encode("unicode_escape").decode() for each in value[:_VALUE_MAX]
+            )
+    return event
+
+
 _encoder = json.JSONEncoder(ensure_ascii=False, default=repr)
 
 
@@ -104,6 +120,7 @@ def configure(settings: LoggingSettings, *, debug: bool = False, home: Home | No
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _printable,
             structlog.processors.StackInfoRenderer(),
             *([] if pretty else [structlog.processors.format_exc_info]),
             renderer,
@@ -116,3 +133,5 @@ def configure(settings: LoggingSettings, *, debug: bool = False, home: Home | No
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # its lines may carry what a data set holds
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    for library in ("pydicom", "pynetdicom"):  # so may their warnings, which would go to stderr
+        warnings.filterwarnings("ignore", module=library)

@@ -32,6 +32,7 @@ __all__ = ["SUFFIX", "Archive", "Placing", "SourceGoneError", "content", "same_c
 
 SUFFIX = ".dcm"
 INCOMING = ".incoming"  # copies that have no name yet
+_PIECE = 1 << 20  # bytes
 _NO_FACILITY = (INCOMING, "lost+found")  # the latter is in the root of every ext4 file system
 _SYNC_ALL_FROM = 8  # copies: fewer are synced one by one, more with the whole file system, which is one wait
 _ATTEMPTS = 5  # a folder that we made may be cleared away, empty, by somebody else

@@ -223,6 +223,9 @@ def _encoding(source: Source, declared: tuple[bool, bool]) -> tuple[bool, bool]:
     head = source.read(0, 8)
     if len(head) < 8:
         raise Truncated("the data set ends inside its first element")
+    if head.startswith(b"\2\0") or source.read(128, 4) == b"DICM":
+        # Behind our own file meta a reader would take its elements, the transfer syntax among them, for ours.
+        raise NotUnderstood("a file's preamble or File Meta Information stands where the data set should begin")
     vr = head[4:6]
     known = vr in SHORT_VRS or vr in LONG_VRS
     if not known:

@@ -7,9 +7,10 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 DIRECTORY_CLASS = "1.2.840.10008.1.3.10"  # Media Storage Directory
 _PREAMBLE_BYTES = 132  # and the prefix DICM
@@ -88,34 +89,49 @@ def _syntax_of(head: bytes) -> str:
 
 
 def referenced_files(directory: Path) -> tuple[list[Path], list[tuple[str, str]]] | None:
-    """The files that a DICOMDIR names, and those that are skipped with the reason; None: it is no DICOMDIR."""
+    """The files that a DICOMDIR names, and those that are skipped with the reason; None: it is no readable DICOMDIR."""
+    references = _references(directory)
+    if references is None:
+        return None
     folder = directory.parent.resolve()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            dataset = pydicom.dcmread(directory)
-            if dataset.file_meta.get("MediaStorageSOPClassUID") != DIRECTORY_CLASS:
-                return None
-            references = [record.get("ReferencedFileID") for record in dataset.get("DirectoryRecordSequence") or ()]
-        except Exception:  # noqa: BLE001 - pydicom raises anything for what is damaged
-            return None
     found: list[Path] = []
     skipped: list[tuple[str, str]] = []
     for reference in references:
         if not reference:
             continue
+        path = folder
         try:
             words = [reference] if isinstance(reference, str) else [str(part) for part in reference]
+            path = folder.joinpath(*words)
             path = _on_disk(folder, words)
-            if not path.resolve().is_relative_to(folder):
-                skipped.append((str(path), "the DICOMDIR leads outside its folder"))
-            elif not path.is_file():
-                skipped.append((str(path), "named by the DICOMDIR, but not there"))
-            else:
-                found.append(path)
-        except (OSError, ValueError, TypeError, RuntimeError):  # too long, a NUL, a number, links in a circle
-            skipped.append((str(folder), "the DICOMDIR names what can be no file"))
+            inside, there = path.resolve().is_relative_to(folder), path.is_file()
+        except (OSError, ValueError, TypeError, RuntimeError):  # too long, a NUL, a number, a link to itself
+            skipped.append((str(path), "the DICOMDIR names what can be no file"))
+            continue
+        if not inside:
+            skipped.append((str(path), "the DICOMDIR leads outside its folder"))
+        elif not there:
+            skipped.append((str(path), "named by the DICOMDIR, but not there"))
+        else:
+            found.append(path)
     return found, skipped
+
+
+def _references(directory: Path) -> list[Any] | None:
+    """The Referenced File IDs of a DICOMDIR; None: it is none, or cannot be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            meta = pydicom.filereader.read_file_meta_info(directory)
+            if (
+                meta.get("MediaStorageSOPClassUID") != DIRECTORY_CLASS
+                or meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+            ):
+                return None  # PS3.10 §8.6 has it in Explicit VR Little Endian, and inflating has no bounds
+            dataset = pydicom.dcmread(directory)
+            return [record.get("ReferencedFileID") for record in dataset.get("DirectoryRecordSequence") or ()]
+        except Exception:  # noqa: BLE001 - pydicom raises anything, RecursionError among it
+            return None
 
 
 def _on_disk(folder: Path, words: list[str]) -> Path:

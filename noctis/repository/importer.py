@@ -88,13 +88,16 @@ class Importer:
         def unreadable(error: OSError) -> None:
             self.result.skipped.append((str(error.filename), error.strerror or "cannot be read"))
 
-        for root, _, names in os.walk(folder, onerror=unreadable):
-            for name in names:
+        for root, folders, names in os.walk(folder, onerror=unreadable):
+            linked = [name for name in folders if os.path.islink(os.path.join(root, name))]  # not gone into
+            for name in (*linked, *names):
                 path = Path(root, name)
                 if path.is_symlink():
                     self.result.skipped.append((str(path), "a symbolic link"))
                 elif path.is_file():
                     yield path
+                else:
+                    self.result.skipped.append((str(path), "no regular file"))
 
     def _named(self, path: Path) -> list[Path]:
         listed = referenced_files(path) if path.name.upper().startswith("DICOMDIR") else None

@@ -65,9 +65,9 @@ def test_every_fragmentation_gives_the_same_message(
     ("content", "word"),
     [
         (b"", "without a PDV"),
-        (b"\0\0\0", "past its PDU"),
-        (struct.pack(">LBB", 1, 1, 3), "past its PDU"),
-        (struct.pack(">LBB", 0, 1, 3), "past its PDU"),
+        (b"\0\0\0", "3 bytes behind the last PDV"),
+        (struct.pack(">LBB", 1, 1, 3), "too short"),
+        (struct.pack(">LBB", 0, 1, 3), "too short"),
         (struct.pack(">LBB", 0xFFFFFFFF, 1, 3), "past its PDU"),
         (struct.pack(">LBB", 100, 1, 3) + b"x", "past its PDU"),
         (pdv(COMMAND, 3, context=3), "not accepted"),

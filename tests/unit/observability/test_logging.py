@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from pydicom.config import WARN
+from pydicom.dataelem import DataElement
 
 from noctis.home import Home
 from noctis.observability.logging import LOG_FILE, configure
@@ -60,3 +62,16 @@ def test_a_file_that_cannot_be_written_stops_nothing(log_file: Path) -> None:
     log_file.parent.mkdir()
     log.info("back")
     assert events(log_file) == ["back"]
+
+
+def test_what_is_unprintable_is_escaped(log_file: Path) -> None:
+    structlog.get_logger().info("said", title="a\nb \x1b[2J \x9b \u202e é")
+    (line,) = log_file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line)["title"] == r"a\nb \x1b[2J \x9b \u202e é"
+
+
+@pytest.mark.usefixtures("log_file")
+def test_pydicom_s_warnings_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """They have the value in them that they warn of."""
+    DataElement(0x00080018, "UI", "Doe^Jane", validation_mode=WARN)
+    assert "Jane" not in capsys.readouterr().err
