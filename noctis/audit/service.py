@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
 CONFIRM_SECONDS = 2.0
-BACKOFF_SECONDS = (0.5, 30.0)  # first and longest wait while the server or the database is away
+BACKOFF_SECONDS = (0.5, 10.0)  # first and longest wait while the server or the database is away
 CURSOR = "audit.json"  # in run/
 
 

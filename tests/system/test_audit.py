@@ -97,7 +97,7 @@ def test_the_server_and_the_service_are_away_for_a_while(
     noctis.add("Central")
     wait_for(lambda: (noctis.control_status()["audit"]["waiting_seconds"] or 0) > 0, what="an outage")
     noctis.add("North")
-    wait_for(lambda: noctis.control_status()["audit"]["waiting"] == 2)
+    wait_for(lambda: noctis.control_status()["audit"]["waiting"] == 2, seconds=60, what="a further try")
     killed = noctis.control_status()["audit"]["pid"]
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: noctis.control_status()["audit"]["pid"] not in (None, killed), what="another process")
