@@ -36,7 +36,7 @@ def examine(data: bytes) -> None:
         path = Path(f"/proc/self/fd/{descriptor}")
         whole = spool.is_whole(path)
         assert not whole or (meta is not None and meta.record is not None)
-        assert slots._look(path) == meta
+        assert slots.look(path) == meta
         found = examine_entry(SpoolEntry("central", path, slot))
         if isinstance(found, Filing):
             assert meta is not None

@@ -6,6 +6,7 @@ says; no read is asked for nothing; the buffer stays bounded. A request that can
 agrees with pynetdicom, and its answer is an A-ASSOCIATE-AC that pynetdicom reads back. PDVs tile their PDU.
 """
 
+import math
 import struct
 from collections.abc import Iterator
 from functools import cache
@@ -23,11 +24,13 @@ from noctis.listener.pdu import (
     ASSOCIATE_RQ_MAX,
     HEAD,
     SMALL_PDU_MAX,
+    TLS_HANDSHAKE,
     ConnectionEnded,
     PduReader,
     PduType,
     ProtocolError,
     TimeLimits,
+    TlsHello,
 )
 from tests.fuzz import commands
 from tests.fuzz.targets import HERE
@@ -64,6 +67,9 @@ def plain(stream: bytes, max_pdu: int) -> Iterator[tuple[int, bytes] | type[Exce
             yield ConnectionEnded
             return
         kind, length = struct.unpack_from(">BxL", stream, at)
+        if at == 0 and (kind == PduType.ABORT or (kind == TLS_HANDSHAKE and stream[1] == 3)):
+            yield ConnectionEnded if kind == PduType.ABORT else TlsHello
+            return
         limit = {1: ASSOCIATE_RQ_MAX, 4: max_pdu}.get(kind, SMALL_PDU_MAX)
         if not 1 <= kind <= 7 or (at == 0 and kind != 1) or length > limit:
             yield ProtocolError
@@ -81,7 +87,7 @@ def examine(data: bytes) -> None:
     max_pdu, step, stream = MAX_PDUS[data[0] % 4], STEPS[data[1] % 7], data[2:]
     if step < 100:
         stream = stream[:20_000]
-    reader = PduReader(Wire(stream, step), max_pdu, LIMITS)  # type: ignore[arg-type]
+    reader = PduReader(Wire(stream, step), max_pdu, LIMITS, math.inf)  # type: ignore[arg-type]
     messages: MessageReader | None = None
     for number, expected in enumerate(plain(stream, max_pdu)):
         try:
