@@ -5,6 +5,7 @@ taken apart by `transfer`. A peer that breaks the protocol is answered by one A-
 lets the message in flight finish and be answered, then ends the association.
 """
 
+import math
 import os
 import queue
 import select
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+GRACE_SECONDS = 0.1  # from the first byte of a connection: by then its request has been read, or is not whole
+
 
 class StreamingAssociation(Association):  # type: ignore[misc]
     """An acceptor. `run_reactor` is the whole life of its thread.
@@ -86,6 +89,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         self.certificate: str | None = None
         self.is_ourselves = False  # the client's certificate is that of this machine's own commands
         self.answering = False  # its request is whole, and being answered
+        self._seen_at = -math.inf  # monotonic: when its first byte was seen, before anything was read
 
     @property
     def facility(self) -> Facility:
@@ -262,9 +266,12 @@ class StreamingAssociation(Association):  # type: ignore[misc]
                 self.hang_up()
 
     def waits(self) -> bool:
-        """Whether the peer has to do something next, and not we. For other threads."""
+        """Whether the peer has to do something next, and not we. For other threads.
+
+        What was read and not looked at yet is known to nobody, so whose first byte has just come has `GRACE_SECONDS`.
+        """
         sock = self.dul.socket.socket
-        if sock is None or self.answering:
+        if sock is None or self.answering or time.monotonic() - self._seen_at < GRACE_SECONDS:
             return False
         poll = select.poll()
         try:
@@ -372,6 +379,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         except ConnectionEnded:
             self.check_ending()
             raise
+        self._seen_at = time.monotonic()
         if peer is not None:
             self._come_from(peer.address)
             self.requestor.address_info = address_information((peer.address, peer.port))
