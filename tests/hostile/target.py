@@ -237,7 +237,7 @@ class Target:
         assert grown <= CASE_BYTES, f"the process has grown by {grown} bytes"
 
     def check_all(self) -> None:
-        """After the last case of a module."""
+        """After a module's last case: since the start."""
         grown = self.resident() - self._resident
         assert grown <= ALL_BYTES, f"the process has grown by {grown} bytes over all cases"
 

@@ -150,7 +150,7 @@ CASES = (
         huge=bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 1, b"OB", 0, 0xFFFFFFF0)), {
         "empty": "", "preamble": "", "half": "", "lying": "", "endless": "", "huge": ""}, says="skipped with a reason"),
     MediaCase("paths_as_uids", "instances whose UIDs are paths", with_files(
-        one=instance("../../../../escape"), other=instance(ESCAPE, study="..", series="/")), {},
+        one=instance("../../../../escape"), other=instance(ESCAPE + "-of-media", study="..", series="/")), {},
         spooled=3, says="filed under safe names"),
 )  # fmt: skip
 
