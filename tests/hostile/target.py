@@ -190,7 +190,7 @@ class Target:
             return words[1] == "central" and (suffix == "dcm" or name == "lock" or name.startswith("."))
         if words[0] == "quarantine":
             return words[1] == "central" and stem.replace("-", "").isalnum() and suffix in ("dcm", "json", "dcm.json")
-        return name == f"central-{self.pid}.jsonl"
+        return name in (f"central-{self.pid}.jsonl", "operator.jsonl")
 
     def log_since(self, at: int) -> bytes:
         with self.log.open("rb") as file:
