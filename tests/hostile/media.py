@@ -58,7 +58,7 @@ def run_import(target: Target, paths: Sequence[Path], scratch: Path) -> Imported
     command = [sys.executable, "-m", "noctis", "import", "central", *map(str, paths), "--json"]
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=target.environment
+            command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=target.environment, cwd=scratch
         )
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -104,6 +104,7 @@ def response(content: bytes) -> Response:
     """The response in one P-DATA-TF PDU's content."""
     length, context, control = struct.unpack_from(">IBB", content)
     assert length == len(content) - 4, "one PDV a response"
+    assert len(content) <= wire.MAXIMUM, f"a response of {len(content)} bytes, more than the requestor takes"
     assert control == 3, f"a whole command was expected: {content.hex()}"
     values: dict[int, bytes] = {}
     at = 6

@@ -190,7 +190,7 @@ class Target:
             return words[1] == "central" and (suffix == "dcm" or name == "lock" or name.startswith("."))
         if words[0] == "quarantine":
             return words[1] == "central" and stem.replace("-", "").isalnum() and suffix in ("dcm", "json", "dcm.json")
-        return name == f"central-{self.pid}.jsonl"
+        return name in (f"central-{self.pid}.jsonl", "operator.jsonl")
 
     def log_since(self, at: int) -> bytes:
         with self.log.open("rb") as file:
@@ -237,7 +237,7 @@ class Target:
         assert grown <= CASE_BYTES, f"the process has grown by {grown} bytes"
 
     def check_all(self) -> None:
-        """After the last case of a module."""
+        """After a module's last case: since the start."""
         grown = self.resident() - self._resident
         assert grown <= ALL_BYTES, f"the process has grown by {grown} bytes over all cases"
 

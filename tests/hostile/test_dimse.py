@@ -144,6 +144,9 @@ REQUESTS = (
     stored("a_move_originator_of_escapes", "a Move Originator AE title of escape sequences", {0x1030: b"\x1b[2J\n"}),
     Case("a_sop_class_of_another", "an Affected SOP Class UID that is not the data set's",
          wire.store(changes={0x0002: wire.even(b"1.2.840.10008.5.1.4.1.1.4")}), Answered(0xA900), quarantined=1),
+    Case("a_sop_class_of_60_kb", "an Affected SOP Class UID of 60,000 characters: the response does not repeat it",
+         in_fragments(wire.store_command({0x0002: b"1." * 30_000}), wire.STORE)
+         + wire.p_data(wire.pdv(wire.data_set())), Answered(0xA900), quarantined=1),
     Case("a_sop_class_of_junk", "an Affected SOP Class UID `$(reboot)` in command and data set",
          wire.store(wire.data_set(sop_class="$(reboot)"), changes={0x0002: wire.even(b"$(reboot)")}), ECHOED, stored=1),
     Case("a_store_on_the_verification_context", "a C-STORE-RQ on the Verification context",

@@ -3,9 +3,6 @@
 import select
 from collections.abc import Callable
 
-import pytest
-
-from noctis.listener.pdu import TimeLimits
 from tests.hostile import wire
 from tests.hostile.case import Case, each, play
 from tests.hostile.peer import ACCEPT, Aborted, Peer, Vanished
@@ -91,6 +88,4 @@ CASES = (
 
 @each(CASES)
 def test_case(case: Case, target: Target) -> None:
-    if "message_seconds" in case.says and not hasattr(TimeLimits, "message"):
-        pytest.skip("whole messages are not timed")
     play(case, target)

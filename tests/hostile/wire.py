@@ -53,7 +53,8 @@ def context(number: int, abstract: str | bytes, transfers: Any, *, kind: int = 0
     return item(kind, bytes((number, 0, 0, 0)) + content)
 
 
-MAXIMUM_LENGTH = item(0x51, struct.pack(">I", 16382))
+MAXIMUM = 16382  # bytes of a PDU that the requestor takes
+MAXIMUM_LENGTH = item(0x51, struct.pack(">I", MAXIMUM))
 IMPLEMENTATION = item(0x52, b"1.2.3.4") + item(0x55, b"HOSTILE")
 
 
