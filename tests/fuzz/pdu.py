@@ -159,9 +159,11 @@ def read_by_pynetdicom(raw: bytes) -> list[tuple[Any, ...]] | None:
 
 
 def contexts(request: A_ASSOCIATE) -> list[tuple[Any, ...]]:
-    """Id, abstract syntax and transfer syntaxes of what is proposed."""
+    """Id, abstract syntax and transfer syntaxes, each once, of what is proposed."""
     proposed = request.presentation_context_definition_list
-    return [(each.context_id, each.abstract_syntax or "", list(each.transfer_syntax)) for each in proposed]
+    return [
+        (each.context_id, each.abstract_syntax or "", list(dict.fromkeys(each.transfer_syntax))) for each in proposed
+    ]
 
 
 def read_messages(messages: MessageReader, content: memoryview) -> None:
