@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pynetdicom.dsutils import decode as decode_with_pydicom
 from pynetdicom.dsutils import encode
 
-from noctis.listener.commands import COMMENT_MAX, RESPONSE, Command, Field, Status, decode, response_pdu
+from noctis.listener.commands import COMMENT_MAX, ECHOED_MAX, RESPONSE, Command, Field, Status, decode, response_pdu
 from noctis.listener.messages import MessageReader
 from noctis.listener.pdu import HEAD, PduType, ProtocolError
 
@@ -69,20 +69,24 @@ def answered(command: Command, comment: str) -> None:
     pdu = response_pdu(5, command, Status.CANNOT_UNDERSTAND, comment)
     kind, length = struct.unpack_from(">BxL", pdu)
     assert (kind, length) == (PduType.DATA_TF, len(pdu) - HEAD)
+    assert len(pdu) <= 4096  # what any peer takes
     body = pdu[HEAD + 6 :]
-    if len(body) <= 60_000:
-        (pdv,) = MessageReader(frozenset({5})).read(memoryview(pdu)[HEAD:])
-        assert (pdv.context_id, pdv.is_command, pdv.is_last, bytes(pdv.fragment)) == (5, True, True, body)
+    (pdv,) = MessageReader(frozenset({5})).read(memoryview(pdu)[HEAD:])
+    assert (pdv.context_id, pdv.is_command, pdv.is_last, bytes(pdv.fragment)) == (5, True, True, body)
     back = decode(body)
     assert back.field == command.field | RESPONSE
-    assert back.sop_class == command.sop_class
+    assert back.sop_class == echoed(command.sop_class)
     assert not back.has_data_set
     if command.field == Field.C_STORE_RQ:
-        assert back.sop_instance == command.sop_instance
+        assert back.sop_instance == echoed(command.sop_instance)
     answer = decode_with_pydicom(io.BytesIO(body), True, True)
     assert answer.CommandGroupLength == len(body) - 12
     assert answer.MessageIDBeingRespondedTo == (command.message_id or 0)
     assert len(answer.get("ErrorComment", "")) <= COMMENT_MAX
+
+
+def echoed(uid: bytes) -> bytes:
+    return uid if len(uid) <= ECHOED_MAX else b""
 
 
 def seeds() -> Iterator[bytes]:

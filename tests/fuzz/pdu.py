@@ -32,6 +32,7 @@ from noctis.listener.pdu import (
     TimeLimits,
     TlsHello,
 )
+from noctis.repository.names import is_uid
 from tests.fuzz import commands
 from tests.fuzz.targets import HERE
 
@@ -71,6 +72,9 @@ def plain(stream: bytes, max_pdu: int) -> Iterator[tuple[int, bytes] | type[Exce
             yield ConnectionEnded if kind == PduType.ABORT else TlsHello
             return
         limit = {1: ASSOCIATE_RQ_MAX, 4: max_pdu}.get(kind, SMALL_PDU_MAX)
+        if at == 0 and kind == PduType.ABORT:  # not answered by another
+            yield ConnectionEnded
+            return
         if not 1 <= kind <= 7 or (at == 0 and kind != 1) or length > limit:
             yield ProtocolError
             return
@@ -93,7 +97,8 @@ def examine(data: bytes) -> None:
         try:
             kind, content = reader.next(first=number == 0)
         except (ConnectionEnded, ProtocolError) as error:
-            assert type(error) is expected
+            assert isinstance(expected, type)
+            assert isinstance(error, expected)
             return
         assert (kind, content) == expected
         assert len(reader._buffer) <= max(2 * (max_pdu + HEAD), ASSOCIATE_RQ_MAX + HEAD)
@@ -117,15 +122,12 @@ def requestor() -> ServiceUser:
 def negotiated(raw: bytearray) -> frozenset[int]:
     """The ids of the accepted contexts, as `establishment` finds them."""
     negotiation.tolerate(raw)
-    theirs = read_by(A_ASSOCIATE_RQ(), bytes(raw))
-    primitive = read_by(associate.Request(), bytes(raw))
-    if theirs is not None:
-        assert primitive is not None, "pynetdicom reads what we do not"
-        assert contexts(theirs.presentation_context_definition_list) == contexts(
-            primitive.presentation_context_definition_list
-        )
-    if primitive is None:
-        raise ProtocolError("cannot be read")
+    request = associate.Request()
+    request.decode(bytes(raw))  # what cannot be read was refused, or is left out
+    primitive = request.to_primitive()
+    theirs = read_by_pynetdicom(bytes(raw))
+    if theirs is not None and all(is_uid(uid) for context in theirs for uid in (context[1], *context[2])):
+        assert theirs == contexts(primitive)
     user = requestor()
     user.primitive = primitive
     roles = user.role_selection
@@ -151,17 +153,22 @@ def negotiated(raw: bytearray) -> frozenset[int]:
     return accepted
 
 
-def read_by(pdu: A_ASSOCIATE_RQ, raw: bytes) -> A_ASSOCIATE | None:
-    """The primitive; None for what cannot be read: anything may be raised, and ends the connection."""
+def read_by_pynetdicom(raw: bytes) -> list[tuple[Any, ...]] | None:
+    """Its contexts; None for what it cannot read."""
+    pdu = A_ASSOCIATE_RQ()
     try:
         pdu.decode(raw)
-        return pdu.to_primitive()
-    except Exception:  # noqa: BLE001 - as `establishment` does
+        return contexts(pdu.to_primitive())
+    except Exception:  # noqa: BLE001 - it raises anything
         return None
 
 
-def contexts(items: Any) -> list[tuple[Any, ...]]:
-    return [(each.context_id, each.abstract_syntax, list(each.transfer_syntax)) for each in items]
+def contexts(request: A_ASSOCIATE) -> list[tuple[Any, ...]]:
+    """Id, abstract syntax and transfer syntaxes, each once, of what is proposed."""
+    proposed = request.presentation_context_definition_list
+    return [
+        (each.context_id, each.abstract_syntax or "", list(dict.fromkeys(each.transfer_syntax))) for each in proposed
+    ]
 
 
 def read_messages(messages: MessageReader, content: memoryview) -> None:
