@@ -110,7 +110,7 @@ def flood(ground: Ground) -> None:
     command = [sys.executable, "-m", "tests.faults.flood", str(door.port), door.called]
     processes = [subprocess.Popen([*command, str(number)], cwd=CHECKOUT) for number in range(2)]
     try:
-        wait_for(lambda: ground.noctis.listener("central")["live_associations"] >= 30, seconds=60, what="the flood")
+        wait_for(lambda: ground.noctis.listener("central")["live_associations"] >= 20, seconds=120, what="the flood")
         beside = ground.send("north", 1, CT, limit=1500)
         wait_for(lambda: not beside[0].is_alive(), seconds=600, what="the study to be sent beside the flood")
         taken = ground.noctis.listener("central")
