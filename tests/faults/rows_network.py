@@ -34,8 +34,7 @@ def network_cut(ground: Ground) -> None:
             cable.heal()
             ground.more(senders, 1)
         assert len(noctis.events("instance.incomplete")) > before
-        left = list(noctis.settings.paths.spool.glob("*/tmp/*/*.dcm"))
-        assert not [path for path in left if path.stat().st_size], "the partial file stays"
+        assert not in_flight(noctis.home, "central"), "the partial file stays"
         cable.heal()
         ground.heal()
         ground.more(senders, 1)

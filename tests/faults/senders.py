@@ -31,6 +31,7 @@ class Sender(threading.Thread):
         wait_seconds: int = 120,
         limit: int | None = None,  # instances
         per_association: int | None = None,
+        gate: threading.Event | None = None,  # with its association open it waits for it
     ) -> None:
         super().__init__(daemon=True)
         self._target = (host, port, called, kind)
@@ -38,6 +39,7 @@ class Sender(threading.Thread):
         self._wait_seconds = wait_seconds
         self._limit = limit
         self._per_association = per_association
+        self._gate = gate
         self._stop_requested = threading.Event()
         self._base = seed * 10_000_000
         self._number = 10
@@ -56,6 +58,8 @@ class Sender(threading.Thread):
             association = Association(host, port, called, kind, wait_seconds=self._wait_seconds)
             try:
                 association.open()
+                if self._gate is not None:
+                    self._gate.wait(self._wait_seconds)
                 self._send(association, StoreMessage(template, association.max_fragment))
                 association.close()
             except OSError:
