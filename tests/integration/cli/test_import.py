@@ -86,8 +86,9 @@ def test_what_is_skipped_is_listed_with_its_reason(noctis: Call, tmp_path: Path)
     found = noctis("import", "central", tree, "--json").json
     assert found["imported"] == 1
     reasons = {Path(each["path"]).name: each["reason"] for each in found["skipped"]}
-    assert reasons.keys() == {"link.dcm", "text", "empty", "meta", "cut", "junk", "no-uid.dcm"}
+    assert reasons.keys() == {"link.dcm", "text", "empty", "meta", "cut", "junk", "no-uid.dcm", "pipe"}
     assert reasons["link.dcm"] == "a symbolic link"
+    assert reasons["pipe"] == "no regular file"
     assert reasons["text"] == "no DICOM"
     assert reasons["empty"] == "no DICOM: too short"
     assert reasons["meta"] == "a file meta without its preamble"
