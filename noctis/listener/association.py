@@ -271,14 +271,17 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         What was read and not looked at yet is known to nobody, so whose first byte has just come has `GRACE_SECONDS`.
         """
         sock = self.dul.socket.socket
-        if sock is None or self.answering or time.monotonic() - self._seen_at < GRACE_SECONDS:
-            return False
         poll = select.poll()
         try:
+            if sock is None:
+                return False
             poll.register(sock, select.POLLIN)
-            return not poll.poll(0)
+            if poll.poll(0):
+                return False
         except (OSError, ValueError):
             return False  # closed meanwhile
+        # Only now: the first byte is noted before it is read, so of one that has just been read it is known here.
+        return not self.answering and time.monotonic() - self._seen_at >= GRACE_SECONDS
 
     def displace(self) -> None:
         """End at once, whatever the peer does. Called from another thread, once `displaced` is set."""
