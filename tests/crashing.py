@@ -110,7 +110,7 @@ class _Counting:
         """For good: this process has nothing else to do."""
         for name in CALLS:
             setattr(os, name, self._counted(name, getattr(os, name)))
-        archive_module._sync_file_system = self._counted("syncfs", archive_module._sync_file_system)
+        archive_module.sync_file_system = self._counted("syncfs", archive_module.sync_file_system)
         sys.addaudithook(self._audited)
         for name in ("begin", "commit", "rollback"):
             event.listen(Engine, name, lambda *_, name=name: self._count(name))
