@@ -124,7 +124,7 @@ class Ground:
         door.senders += made
         for sender in made:
             sender.start()
-        self.more(made, 1)
+        wait_for(lambda: all(sender.acknowledged for sender in made), seconds=60, what="a first instance acknowledged")
         return made
 
     # -- while it lasts
