@@ -260,7 +260,8 @@ class Noctis:
     def events(self, name: str) -> list[dict[str, Any]]:
         """The log lines of one event."""
         found = []
-        for line in self.log.read_text(encoding="utf-8").splitlines():
+        whole, _, _ = self.log.read_bytes().rpartition(b"\n")  # the last line may be half written
+        for line in whole.decode().splitlines():
             if line.startswith("{"):
                 document = json.loads(line)
                 if document["event"] == name:
