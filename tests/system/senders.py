@@ -109,7 +109,7 @@ class StubbornSender(threading.Thread):
         base = self._seed * 10_000_000
         number = 10
         while not self._stop_requested.is_set():
-            association = Association("127.0.0.1", *self._address, TINY)
+            association = Association("127.0.0.1", *self._address, TINY, calling="STUBBORN")
             try:
                 association.open()
                 message = StoreMessage(template, association.max_fragment)
