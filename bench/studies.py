@@ -63,7 +63,7 @@ def make_dataset(kind: Kind, of: Uids) -> Dataset:
     dataset.StudyTime = dataset.SeriesTime = "101112"
     dataset.AccessionNumber, dataset.Modality, dataset.Manufacturer = "BENCH", kind.modality, "Bench"
     dataset.StudyDescription, dataset.SeriesDescription = "Benchmark", "Series"
-    dataset.PatientName, dataset.PatientID = "Bench^Mark", "BENCH1"
+    dataset.PatientName, dataset.PatientID = "Yardstick^Yvonne", "YARD-0001"
     dataset.PatientBirthDate, dataset.PatientSex = "19700101", "O"
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = of.study, of.series
     dataset.SeriesNumber, dataset.InstanceNumber = 1, 1

@@ -3,7 +3,8 @@
 The index does not know an instance's association; the file does, in its file meta. So the index is asked for what came
 in the time of each association from the same caller, many associations in one query, by way of the studies that were
 touched since (an index on `study.last_received`). Where that is not exactly as many as the association acknowledged
-(two associations of one caller at once, or instances that were there before), each file says whose it is.
+(two associations of one caller at once, or instances that were there before), or one came so early that it may be of
+the association before, each file says whose it is.
 """
 
 import bisect
@@ -33,14 +34,16 @@ def studies_of(connection: Connection, media: Path, associations: Sequence[Assoc
     for row in associations:
         facilities.setdefault(row.facility_id, []).append(row)
     for facility_id, rows in facilities.items():
-        _count(connection, facility_id, rows, found)
+        unsure = _count(connection, facility_id, rows, found)
         for row in rows:
-            if found[row.id].instances not in (0, row.instances):
+            if row.id in unsure or found[row.id].instances not in (0, row.instances):
                 found[row.id] = _exactly(connection, media, row)
     return found
 
 
-def _count(connection: Connection, facility_id: int, rows: list[AssociationRow], found: dict[int, Studies]) -> None:
+def _count(connection: Connection, facility_id: int, rows: list[AssociationRow], found: dict[int, Studies]) -> set[int]:
+    """Add to `found` by caller and time; those associations that began only after something of theirs came."""
+    unsure: set[int] = set()
     callers: dict[Key, list[AssociationRow]] = {}
     for row in sorted(rows, key=lambda row: row.started_at):
         callers.setdefault((row.called, row.calling, row.address), []).append(row)
@@ -55,6 +58,9 @@ def _count(connection: Connection, facility_id: int, rows: list[AssociationRow],
         for row in callers[key][:begun]:
             if row.ended_at >= each.received_at:
                 found[row.id].add(each.patient_id, each.study_instance_uid, each.sop_class_uid)
+                if each.received_at < row.started_at:
+                    unsure.add(row.id)
+    return unsure
 
 
 def _exactly(connection: Connection, media: Path, row: AssociationRow) -> Studies:

@@ -45,6 +45,7 @@ def recognise(
     certificate: str | None = None,
     *,
     trust: bool = False,
+    plain: bool = False,
 ) -> Facility | Refusal:
     """Which facility this caller is, or why it is none.
 
@@ -67,12 +68,34 @@ def recognise(
         none is asked for, or the connection is plain.
     trust
         Whoever reaches an enabled facility's own port is that facility (`listeners.trust`).
+    plain
+        The connection is without TLS.
     """
     called, calling = strip_title(called), strip_title(calling)
     found = _by_titles(snapshot, server_title, port, called, calling, address, default_port, trust)
+    if isinstance(found, Facility) and port == default_port:
+        found = _too_open(found, plain, certificate) or found
     if certificate is None or isinstance(found, Refusal):
         return found
     return _of_certificate(snapshot, found, calling, certificate) or found
+
+
+def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refusal | None:
+    """The default port may ask for less than the facility's own does: then it is no way round that."""
+    own = f"point the sender at its own port {facility.port}, with TLS"
+    if plain and facility.tls == "on":
+        return Refusal(
+            f"'{facility.name}' takes TLS alone, and the default port is plain",
+            f"{own}, or switch TLS on at all ports (tls.enabled)",
+            Reject.NO_REASON,
+        )
+    if not plain and not certificate and facility.client_certificates == "required":
+        return Refusal(
+            f"'{facility.name}' wants a client certificate, and none was shown",
+            f"{own} and a certificate: noctis tls issue {facility.slug}",
+            Reject.CALLING_NOT_RECOGNISED,
+        )
+    return None
 
 
 def _by_titles(

@@ -61,7 +61,9 @@ def _answer(association: "StreamingAssociation", raw: bytearray) -> bool:
     if association.is_aborted or association.is_rejected:  # by a handler
         association.pump()
         return False
-    found = listener.recognise(called, calling, association.origin.address, association.certificate)
+    found = listener.recognise(
+        called, calling, association.origin.address, association.certificate, plain=association.connection is None
+    )
     if isinstance(found, Facility):
         found = listener.admit(association, found) or found
     elif _may_echo(association, primitive, found):

@@ -163,7 +163,9 @@ class Listener(AssociationServer):  # type: ignore[misc]
     def snapshot(self) -> Snapshot:
         return self._snapshots.current()
 
-    def recognise(self, called: str, calling: str, address: str, certificate: str | None) -> Facility | Refusal:
+    def recognise(
+        self, called: str, calling: str, address: str, certificate: str | None, *, plain: bool
+    ) -> Facility | Refusal:
         server = self.settings.server
         return recognise(
             self.snapshot(),
@@ -175,6 +177,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             server.port,
             certificate,
             trust=self.settings.listeners.trust,
+            plain=plain,
         )
 
     @property

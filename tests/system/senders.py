@@ -105,7 +105,7 @@ class StubbornSender(threading.Thread):
 
     def run(self) -> None:
         template = Template(TINY)
-        privacy.sent_values(("Bench^Mark", "BENCH1", "19700101"))  # what bench.studies sends
+        privacy.sent_values(("Yardstick^Yvonne", "YARD-0001", "19700101"))  # what bench.studies sends
         base = self._seed * 10_000_000
         number = 10
         while not self._stop_requested.is_set():

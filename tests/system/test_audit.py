@@ -1,6 +1,7 @@
 """Audit messages of a whole Noctis, by TCP and by TLS."""
 
 import os
+import re
 import signal
 import sqlite3
 from collections.abc import Iterator
@@ -97,7 +98,8 @@ def test_the_server_and_the_service_are_away_for_a_while(
     noctis.add("Central")
     wait_for(lambda: (noctis.control_status()["audit"]["waiting_seconds"] or 0) > 0, what="an outage")
     noctis.add("North")
-    wait_for(lambda: noctis.control_status()["audit"]["waiting"] == 2, seconds=60, what="a further try")
+    # two, and those of the start too if the server went before they counted as arrived
+    wait_for(lambda: noctis.control_status()["audit"]["waiting"] in (2, 4), seconds=60, what="a further try")
     killed = noctis.control_status()["audit"]["pid"]
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: noctis.control_status()["audit"]["pid"] not in (None, killed), what="another process")
@@ -105,7 +107,7 @@ def test_the_server_and_the_service_are_away_for_a_while(
     monkeypatch.setattr(findings, "AUDIT_LATE_SECONDS", 0)
     (finding,) = findings.check_audit(noctis.settings)
     assert not finding.well
-    assert "2 wait" in finding.text
+    assert re.search(r"\b[24] wait", finding.text)
     server.start()
     told(server, "110113", "110128", count=2)
     wait_for(lambda: noctis.control_status()["audit"]["waiting_seconds"] is None, what="the end of the outage")
@@ -156,4 +158,4 @@ def test_events_cost_no_database(make_noctis: MakeNoctis) -> None:
     (journal / "operator.jsonl").unlink()
     (journal / "operator.jsonl").mkdir()
     noctis.cli("study", "list")
-    assert "event archive.verified could not be written" in noctis.run("archive", "verify").stderr
+    assert "event archive.reindexed could not be written" in noctis.run("archive", "reindex").stderr

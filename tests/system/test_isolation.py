@@ -16,7 +16,7 @@ from tests.system.conftest import Noctis
 def test_the_same_uids_with_other_contents_in_two_facilities_are_two_things(noctis: Noctis, tmp_path: Path) -> None:
     study, series, instance = generate_uid(), generate_uid(), generate_uid()
     sent = {}
-    for name, patient in (("Alpha", "Alpha^Anna"), ("Beta", "Beta^Berta")):
+    for name, patient in (("Alpha", "Adler^Anna"), ("Beta", "Berger^Berta")):
         facility = noctis.json("facility", "add", name)
         dataset = make_instance(study=study, series=series, sop_instance=instance, name=patient, patient_id="P1")
         path = tmp_path / f"{name}.dcm"

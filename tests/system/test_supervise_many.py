@@ -48,7 +48,7 @@ def test_two_hundred_facilities(make_noctis: MakeNoctis, on_demand: bool, most: 
     assert len(listeners) == FACILITIES + 1
     assert {each["state"] for each in listeners} == {"idle" if on_demand else "running"}
     if on_demand:
-        assert len(noctis.processes()) == 3
+        assert len(noctis.processes()) == 4
     ready = total_pss(noctis)
     assert ready < most
     silent = dict(titles)

@@ -95,3 +95,31 @@ def test_titles_come_first() -> None:
 def test_an_older_snapshot_without_certificates_is_read() -> None:
     document = dump(Snapshot((Facility(1, "a", "A", "A", 11113),)))
     assert parse(document.replace(b'"foreign_certificates":[],', b"")).foreign_certificates == ()
+
+
+@pytest.mark.parametrize(
+    ("tls", "asks", "plain", "certificate", "reason"),
+    [
+        ("on", None, True, None, "takes TLS alone"),
+        ("on", None, False, None, ""),
+        (None, "required", True, None, ""),  # its own port is plain too
+        (None, "required", False, None, "wants a client certificate"),
+        (None, "required", False, "", "wants a client certificate"),
+        (None, "required", False, LOOSE, ""),
+        (None, "optional", False, "", ""),
+    ],
+)
+def test_the_default_port_is_no_way_round_what_a_facility_asks(
+    tls: str | None, asks: str | None, plain: bool, certificate: str | None, reason: str
+) -> None:
+    facility = Facility(1, "central", "Central", "CENTRAL", 11113, tls=tls, client_certificates=asks)
+    snapshot = Snapshot((facility,))
+    answer = recognise(snapshot, SERVER, DEFAULT, "CENTRAL", "X", "192.0.2.1", DEFAULT, certificate, plain=plain)
+    if not reason:
+        assert answer == facility
+        return
+    assert isinstance(answer, Refusal)
+    assert reason in answer.reason
+    assert "11113" in answer.fix
+    own = recognise(snapshot, SERVER, 11113, "CENTRAL", "X", "192.0.2.1", DEFAULT, certificate, plain=plain)
+    assert own == facility  # there the handshake has decided
