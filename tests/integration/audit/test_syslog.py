@@ -60,7 +60,7 @@ def test_frames_by_tls(authority: Authority) -> None:
         made.send([frame()] * 500)
         wait_for(lambda: len(server.received) == 500)
         assert made.alive()
-        assert made.drained()
+        wait_for(made.drained)
         assert server.versions == ["TLSv1.3"]
         assert made.finish()
 

@@ -98,9 +98,9 @@ def test_many_senders_that_come_at_once_are_none_too_many(tmp_path: Path, monkey
     """They wait for us, who are slow: nobody is displaced for another one."""
     recognise = Listener.recognise
 
-    def slowly(*arguments: Any) -> Any:
+    def slowly(*arguments: Any, **named: Any) -> Any:
         time.sleep(0.01)
-        return recognise(*arguments)
+        return recognise(*arguments, **named)
 
     monkeypatch.setattr(Listener, "recognise", slowly)
     monkeypatch.setattr("noctis.listener.association.GRACE_SECONDS", 30.0)  # no thread here waits so long for its turn
