@@ -1,10 +1,12 @@
 """One process of a flood: `python -m tests.faults.flood PORT CALLED NUMBER`, until it is killed.
 
 Sixteen associations: large instances, instances whose UIDs are not the command's, and associations that are broken off
-in the middle of one.
+in the middle of one. Its own work is done at the lowest priority: elsewhere senders have machines of their own, and what
+is looked for is what the listener that is flooded takes from the others.
 """
 
 import contextlib
+import os
 import sys
 import threading
 
@@ -37,6 +39,7 @@ def send(port: int, called: str, seed: int, kind: Kind, way: str) -> None:
 
 
 def main() -> None:
+    os.nice(19)
     port, called, number = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     ways = [(CT, "good"), (MG, "good"), (TINY, "bad"), (CT, "broken-off")]
     for index in range(ASSOCIATIONS):
