@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, moment, plain, safe, show_fields, show_table, size
+from noctis.cli.common import App, console, emit_json, json_option, moment, plain, show_fields, show_table, size
 from noctis.errors import ExitCode, SupervisorError, UsageError
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def add(
     **contact: str | None,
 ) -> None:
     """Add a facility: it gets an AE title, a port and, when a supervisor runs, a listener at once."""
+    from noctis.cli.onboarding import onboarding, show_card
     from noctis.facilities.records import parse_device
 
     parsed = [parse_device(device) for device in devices]
@@ -120,64 +121,6 @@ def wait(app: App, slug: str) -> dict[str, Any] | None:
     except SupervisorError as error:
         click.echo(f"noctis: {plain(error.message)}", err=True)
         return None
-
-
-def onboarding(app: App, record: "FacilityRecord") -> dict[str, Any]:
-    """What to type into the modality. On the facility's own port any calling AE title will do."""
-    import shlex
-    import socket
-
-    server = app.running_settings.server
-    host = server.advertised_host or socket.getfqdn()
-    calling = record.devices[0].ae_title if record.devices else record.ae_title
-
-    def line(tool: str, called: str, port: int, *rest: str) -> str:
-        return shlex.join([*tool.split(), "-aet", calling, "-aec", called, host, str(port), *rest])
-
-    return {
-        "host": host,
-        "port": record.port,
-        "called_ae_title": record.ae_title,
-        "calling_ae_title": calling,
-        "calling_ae_titles": [record.ae_title, *(str(device) for device in record.devices)],
-        "echoscu": line("echoscu -v", record.ae_title, record.port),
-        "storescu": line("storescu -v +sd +r", record.ae_title, record.port, "FOLDER"),
-        "default_port": {
-            "port": server.port,
-            "called_ae_title": server.ae_title,
-            "calling_ae_title": calling,
-            "echoscu": line("echoscu -v", server.ae_title, server.port),
-        },
-    }
-
-
-def show_card(
-    record: "FacilityRecord", card: dict[str, Any], listener: dict[str, Any] | None, milliseconds: int | None
-) -> None:
-    from rich.panel import Panel
-
-    default = card["default_port"]
-    lines = [
-        f"[bold]host[/bold]              {safe(card['host'])}",
-        f"[bold]port[/bold]              {card['port']}",
-        f"[bold]called AE title[/bold]   {safe(card['called_ae_title'])}",
-        f"[bold]calling AE title[/bold]  {safe(card['calling_ae_title'])}   (any will do when the called one is right)",
-        "",
-        "try it:",
-        f"  {safe(card['echoscu'])}",
-        f"  {safe(card['storescu'])}",
-        "",
-        f"or by the shared port {default['port']}, called {safe(default['called_ae_title'])}, calling one of: "
-        + safe(", ".join(card["calling_ae_titles"])),
-        f"  {safe(default['echoscu'])}",
-    ]
-    console().print(Panel("\n".join(lines), title=f"{safe(record.name)}: what to type into the modality", expand=False))
-    if listener is None:
-        click.echo("No supervisor runs yet; the port opens with: noctis supervise")
-    elif listener["state"] in ("running", "idle"):
-        click.echo(f"The listener is {listener['state']} after {milliseconds} ms.")
-    else:
-        click.secho(f"The listener is {listener['state']}: {plain(listener['last_error'])}", fg="yellow")
 
 
 @facility.command("list")
@@ -247,6 +190,7 @@ def state_of(record: "FacilityRecord", states: dict[str, str]) -> str:
 @click.pass_obj
 def show(app: App, name: str, as_json: bool) -> None:
     """Show one facility and what to type into its modalities."""
+    from noctis.cli.onboarding import onboarding
     from noctis.repository.usage import limits_of
 
     record = app.registry.get(name)

@@ -1,8 +1,8 @@
 """One process of a flood: `python -m tests.faults.flood PORT CALLED NUMBER`, until it is killed.
 
 Sixteen associations: large instances, instances whose UIDs are not the command's, and associations that are broken off
-in the middle of one. Its own work is done at the lowest priority: elsewhere senders have machines of their own, and what
-is looked for is what the listener that is flooded takes from the others.
+in the middle of one. Its own work is done at the lowest priority: elsewhere senders have machines of their own, and
+what is looked for is what the listener that is flooded takes from the others.
 """
 
 import contextlib

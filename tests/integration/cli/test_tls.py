@@ -262,3 +262,16 @@ def test_dates_of_what_is_made(noctis: Call, facility: str, home: Path) -> None:
     assert abs((found["client"] - now) - timedelta(days=30)) < timedelta(hours=1)
     assert found["server"] == found["ca"]  # no longer than the CA itself
     assert not [name for name in os.listdir(home / "tls") if name.startswith(".")]
+
+
+def test_the_onboarding_card_speaks_tls_where_the_port_does(noctis: Call, home: Path) -> None:
+    noctis("facility", "add", "Central", "--device", "CT1")
+    card = noctis("facility", "show", "central", "--json").json["onboarding"]
+    assert (card["tls"], "tls" in card["echoscu"]) == (False, False)
+    noctis("facility", "edit", "central", "--tls", "on")
+    card = noctis("facility", "show", "central", "--json").json["onboarding"]
+    assert card["tls"] is True
+    assert f"+tls KEY.pem CERTIFICATE.pem +cf {home / 'tls' / 'ca.pem'}" in card["echoscu"]
+    assert "tls" not in card["default_port"]["echoscu"]  # which is plain
+    noctis("facility", "edit", "central", "--client-certificates", "off")
+    assert "+tla +cf" in noctis("facility", "show", "central").out
