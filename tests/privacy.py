@@ -55,7 +55,7 @@ def found_in(text: str) -> str | None:
         return None
     if _pattern is None:
         words = "|".join(re.escape(word) for word in sorted(_sent, key=len, reverse=True))
-        _pattern = re.compile(rf"(?<![\w.])(?:{words})(?![\w.])", re.IGNORECASE)
+        _pattern = re.compile(rf"(?<![\w.])(?:{words})(?![\w.])")
     hit = _pattern.search(text)
     return hit[0] if hit else None
 

@@ -23,6 +23,7 @@ from noctis.config import Settings, load_settings
 from noctis.db.engine import make_engine
 from noctis.facilities.registry import Registry
 from noctis.repository import slots
+from noctis.repository.journal import TAKEN
 from tests.hostile import wire
 from tests.hostile.peer import ACCEPT, Peer, goes_on, statuses
 from tests.spooling import is_being_written
@@ -190,7 +191,8 @@ class Target:
             return words[1] == "central" and (suffix == "dcm" or name == "lock" or name.startswith("."))
         if words[0] == "quarantine":
             return words[1] == "central" and stem.replace("-", "").isalnum() and suffix in ("dcm", "json", "dcm.json")
-        return name in (f"central-{self.pid}.jsonl", "operator.jsonl")
+        own = (f"central-{self.pid}.", "operator.")
+        return name.startswith(own) and name.endswith((".jsonl", TAKEN))  # the latter while the ledgers are written
 
     def log_since(self, at: int) -> bytes:
         with self.log.open("rb") as file:

@@ -27,8 +27,11 @@ def test_it_starts_on_an_empty_home_and_stops(make_noctis: MakeNoctis) -> None:
     assert listener["facility"] is None
     assert (listener["port"], listener["ae_title"], listener["state"]) == (noctis.port, TITLE, "running")
     assert listener["pid"] == listener["workers"][0]
-    names = {psutil.Process(each).name() for each in (listener["pid"], status["watcher"]["pid"])}
-    assert names == {"noctis:default-", "noctis:watcher-"}
+    pids = (listener["pid"], status["watcher"]["pid"])
+    wait_for(
+        lambda: {psutil.Process(each).name() for each in pids} == {"noctis:default-", "noctis:watcher-"},
+        what="the processes' names",
+    )
     assert noctis.stop() == 0
     assert noctis.processes() == []
     assert not noctis.settings.paths.control_socket.exists()

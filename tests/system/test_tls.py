@@ -82,7 +82,10 @@ def test_five_commands_and_a_sender(noctis: Noctis, tmp_path: Path) -> None:
         lambda: [row["reason"] for row in noctis.json("refusal", "list")] == ["a plain DICOM connection at a TLS port"],
         what="the refusal in the ledger",
     )
-    assert senders.echoscu(noctis.port, "NOCTIS_SERVER", "CT1")  # the default port is plain as before
+    assert not senders.echoscu(noctis.port, "NOCTIS_SERVER", "CT1")  # the default port is plain, and no way round
+    wait_for(
+        lambda: any("takes TLS alone" in row["reason"] for row in noctis.json("refusal", "list")), what="its refusal"
+    )
     assert [each["workers"] for each in noctis.control_status()["listeners"]] == pids
     (said,) = [line for line in noctis.events("tls.established") if line["certificate"] == central["fingerprint"]]
     assert said["subject"] == "CN=Central CT1"

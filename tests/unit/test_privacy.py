@@ -16,7 +16,7 @@ def _a_patient() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["name=Quennell^Isolde", "the id PAT-88123 is", '{"name":"quennell"}', "born 19700203", "Isolde"],
+    ["name=Quennell^Isolde", "the id PAT-88123 is", '{"name":"Quennell"}', "born 19700203", "Isolde"],
 )
 def test_a_patient_is_found(text: str) -> None:
     with pytest.raises(pytest.fail.Exception, match="tells of a patient"):
