@@ -13,6 +13,7 @@ from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.slots import SLOT_MAX, Slot
 from noctis.repository.spool_entries import SpoolEntry, entry_name
+from noctis.repository.write_back import write_back
 
 if TYPE_CHECKING:
     from noctis.repository.spool import Spool
@@ -31,6 +32,7 @@ class SpoolFile:
         self._slot = slot  # None: a file of its own, which is given a name in `new`
         self._digest = hashlib.sha256()
         self._committed = False
+        self._written_back = 0  # bytes that the disk has been given
         self.path = path
         self.descriptor = descriptor
         self.dataset_start = len(head.encoded)
@@ -74,9 +76,16 @@ class SpoolFile:
             rest = memoryview(b"".join(pieces))[written:]
             written += os.pwrite(self.descriptor, rest, self.size + written)
         self.size += wanted
-        if self._slot is not None and self.size > SLOT_MAX:
+        if self.size > SLOT_MAX:
+            self._is_large()
+
+    def _is_large(self) -> None:
+        """It keeps its file, and is written to the disk as it comes."""
+        if self._slot is not None:
             self._spool.slots.leave(self._slot)
             self._slot = None
+        if self._spool.strict:
+            self._written_back = write_back(self.descriptor, self._written_back, self.size)
 
     def commit(self) -> SpoolEntry:
         """The commit point: when this returns the instance may be acknowledged."""

@@ -104,14 +104,14 @@ def flood(ground: Ground) -> None:
     """The other one's p99 of C-STORE answer times is at most `TIMES` its p99 without the flood."""
     ground.make(storage={"quarantine_max_instances": 1_000_000})
     ground.start("Central", "North")
-    quiet = ground.send("north", 1, CT, limit=500)
+    quiet = ground.send("north", 1, CT, limit=1500)
     wait_for(lambda: not quiet[0].is_alive(), seconds=300, what="the quiet study to be sent")
     door = ground.doors["central"]
     command = [sys.executable, "-m", "tests.faults.flood", str(door.port), door.called]
     processes = [subprocess.Popen([*command, str(number)], cwd=CHECKOUT) for number in range(2)]
     try:
         wait_for(lambda: ground.noctis.listener("central")["live_associations"] >= 20, seconds=120, what="the flood")
-        beside = ground.send("north", 1, CT, limit=500)
+        beside = ground.send("north", 1, CT, limit=1500)
         wait_for(lambda: not beside[0].is_alive(), seconds=600, what="the study to be sent beside the flood")
         taken = ground.noctis.listener("central")
     finally:
