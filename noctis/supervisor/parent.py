@@ -259,11 +259,10 @@ def preload(settings: Settings) -> None:
 
     import noctis.archiver.service
     import noctis.listener.process
+    from noctis.listener.warmup import warm_up
 
     if settings.audit.syslog is not None:
         import noctis.audit.service
-    from noctis.listener.warmup import warm_up
-
     assert sqlalchemy.dialects.sqlite
     assert noctis.archiver.service
     assert noctis.listener.process
