@@ -190,8 +190,9 @@ class Ground:
     def filed(self) -> Counter[tuple[str, str]]:
         """(facility, SOP Instance UID) → rows whose file is there."""
         found: Counter[tuple[str, str]] = Counter()
+        media = self.noctis.settings.paths.media
         for slug, uid, path in self.rows():
-            if (self.noctis.settings.paths.media / path).is_file():
+            if (media / path).is_file():
                 found[slug, uid] += 1
         return found
 
