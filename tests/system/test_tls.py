@@ -21,7 +21,7 @@ from tests.samples import make_instance
 from tests.support import wait_for
 from tests.system import senders
 from tests.system.associations import in_flight, message, store
-from tests.system.conftest import Noctis
+from tests.system.conftest import MakeNoctis, Noctis
 
 
 @pytest.fixture
@@ -179,3 +179,14 @@ def test_a_slow_sender_and_a_listener_whose_memory_and_descriptors_stay(noctis: 
     wait_for(
         lambda: [row["count"] for row in noctis.json("refusal", "list")] == [20], what="twenty, counted in one row"
     )
+
+
+def test_our_own_echo_by_tls_behind_a_load_balancer(make_noctis: MakeNoctis) -> None:
+    """Where connections begin with a PROXY header, that comes before TLS."""
+    noctis = make_noctis(listeners={"proxies": ["127.0.0.1/32"]}).start()
+    noctis.cli("facility", "add", "Central")
+    noctis.cli("tls", "make-ca")
+    noctis.cli("tls", "issue", "--server", "--name", "localhost")
+    noctis.cli("facility", "edit", "central", "--tls", "on")
+    assert "answered in" in noctis.cli("facility", "test", "central")
+    assert noctis.json("refusal", "list") == []
