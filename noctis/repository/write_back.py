@@ -9,7 +9,7 @@ import ctypes
 import os
 from collections.abc import Callable
 
-STEP = 1 << 19  # bytes
+STEP = 1 << 18  # bytes
 _WAIT_BEFORE, _WRITE = 1, 2  # flags of sync_file_range(2)
 
 
