@@ -72,9 +72,12 @@ def recognise(
         The connection is without TLS.
     """
     called, calling = strip_title(called), strip_title(calling)
-    found = _by_titles(snapshot, server_title, port, called, calling, address, default_port, trust)
-    if isinstance(found, Facility) and port == default_port:
-        found = _too_open(found, plain, certificate) or found
+    if port == default_port:
+        found = _on_default_port(snapshot, server_title, called, calling, address)
+        if isinstance(found, Facility):
+            found = _too_open(found, plain, certificate) or found
+    else:
+        found = _on_own_port(snapshot, server_title, port, called, calling, address, trust)
     if certificate is None or isinstance(found, Refusal):
         return found
     return _of_certificate(snapshot, found, calling, certificate) or found
@@ -98,18 +101,9 @@ def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refus
     return None
 
 
-def _by_titles(
-    snapshot: Snapshot,
-    server_title: str,
-    port: int,
-    called: str,
-    calling: str,
-    address: str,
-    default_port: int,
-    trust: bool,
+def _on_own_port(
+    snapshot: Snapshot, server_title: str, port: int, called: str, calling: str, address: str, trust: bool
 ) -> Facility | Refusal:
-    if port == default_port:
-        return _on_default_port(snapshot, server_title, called, calling, address)
     facility = snapshot.by_port.get(port)
     if facility is None:
         return Refusal(f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED)
@@ -203,26 +197,27 @@ def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certif
     that shows one must show one of them; one that shows none (where it may) is let in unless it is meant by them.
     """
     owner, bound = snapshot.by_certificate.get(certificate, (None, None))
-    bind = f"noctis tls bind {facility.slug} {certificate}"
+    new = f"noctis tls issue {facility.slug}"
     if owner is not None and bound is not None:
         if owner.slug != facility.slug:
             reason = f"its client certificate is that of '{owner.name}', not of '{facility.name}'"
-            fix = f"noctis tls issue {facility.slug}   makes one for this sender"
+            fix = f"{new}   makes one for this sender"
         elif bound.device not in ("", calling):
             reason = f"its client certificate is for the calling AE title {bound.device!r} alone, not for {calling!r}"
-            issue = f"noctis tls issue {facility.slug} --device {_quoted(calling)}"
-            fix = f"set that calling AE title at the sender, or give it one of its own: {issue}"
+            fix = (
+                f"set that calling AE title at the sender, or give it one of its own: {new} --device {_quoted(calling)}"
+            )
         else:
             return None
     elif certificate in snapshot.foreign_certificates:
         reason = "its client certificate is that of a facility which was removed, or which cannot be served"
-        fix = f"noctis tls issue {facility.slug}   makes one for this sender"
+        fix = f"{new}   makes one for this sender"
     elif certificate and facility.certificates:
         reason = f"its client certificate is not bound to '{facility.name}', which takes bound ones alone"
-        fix = f"if it is this sender's: {bind}"
+        fix = f"if it is this sender's: noctis tls bind {facility.slug} {certificate}"
     elif not certificate and any(each.device in ("", calling) for each in facility.certificates):
         reason = f"it shows no client certificate, and certificates are bound to '{facility.name}' or to this device"
-        fix = f"set the certificate at the sender; a new one: noctis tls issue {facility.slug}"
+        fix = f"set the certificate at the sender; a new one: {new}"
     else:
         return None
     return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED)

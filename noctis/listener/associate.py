@@ -15,9 +15,9 @@ from pynetdicom.pdu_items import UserInformationItem
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
-from noctis.listener.items import APPLICATION_CONTEXT, APPLICATION_CONTEXT_ITEM, CONTEXT_RQ, uid_of
+from noctis.listener.items import APPLICATION_CONTEXT, APPLICATION_CONTEXT_ITEM, CONTEXT_RQ, split, uid_of
 from noctis.listener.negotiation import ITEMS_START
-from noctis.listener.pdu import PduType, ProtocolError
+from noctis.listener.pdu import PduType
 
 CONTEXT_AC, ABSTRACT_SYNTAX, TRANSFER_SYNTAX = 0x21, 0x30, 0x40  # item types
 REMEMBERED_MAX = 2048  # bytes of a context that is remembered: it has some forty transfer syntaxes
@@ -66,15 +66,8 @@ def _read(syntaxes: bytes) -> PresentationContext:
     """
     abstract: UID | None = None
     transfers = []
-    at, end = 0, len(syntaxes)
-    while at < end:
-        if end - at < 4:
-            raise ProtocolError("a presentation context that ends inside a sub-item")
-        kind, _, length = struct.unpack_from(">BBH", syntaxes, at)
-        value, at = syntaxes[at + 4 : at + 4 + length], at + 4 + length
-        if at > end:
-            raise ProtocolError("a sub-item that goes past its presentation context")
-        uid = uid_of(value)
+    for kind, item in split(syntaxes, "its presentation context"):
+        uid = uid_of(item[4:])
         if uid is None:
             continue
         if kind == ABSTRACT_SYNTAX:

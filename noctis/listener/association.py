@@ -193,16 +193,15 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         try:
             facility = self.accepted_facility
             self.is_released = outcome is Outcome.RELEASED
-            if (facility is not None or self.is_unknown) and not self.is_released:
-                self.is_aborted = True
-            if self.is_unknown:
+            if facility is not None or self.is_unknown:
+                if not self.is_released:
+                    self.is_aborted = True
                 self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
             if facility is not None:
                 scoreboard = self.listener.scoreboard
                 scoreboard.add(Counter.LIVE, -1)
                 if outcome is not Outcome.RELEASED:
                     scoreboard.add(Counter.ABORTED)
-                self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
                 self.listener.journal.append("association", **self.tally.record(facility.slug, self.origin, outcome))
             self._close(sock)
         finally:
@@ -285,19 +284,14 @@ class StreamingAssociation(Association):  # type: ignore[misc]
 
     def displace(self) -> None:
         """End at once, whatever the peer does. Called from another thread, once `displaced` is set."""
-        sock = self.dul.socket.socket
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # the peer was faster
+        self.hang_up(socket.SHUT_RDWR)
 
-    def hang_up(self) -> None:
+    def hang_up(self, how: int = socket.SHUT_RD) -> None:
         """Wake the thread from its read: it finds the connection ended."""
         sock = self.dul.socket.socket
         if sock is not None:
             try:
-                sock.shutdown(socket.SHUT_RD)
+                sock.shutdown(how)
             except OSError:
                 pass  # the peer was faster
 

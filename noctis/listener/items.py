@@ -29,7 +29,7 @@ def mended(items: bytes) -> bytes:
     contexts: dict[int, bytes] = {}
     kept = [APPLICATION_CONTEXT_ITEM]
     user_information = b""
-    for kind, item in _split(items, "the PDU"):
+    for kind, item in split(items, "the PDU"):
         if kind == CONTEXT_RQ:
             _check_context(item, contexts)
             kept.append(item)
@@ -44,7 +44,7 @@ def uid_of(value: bytes) -> str | None:
     return text if is_uid(text) else None
 
 
-def _split(items: bytes, around: str) -> Iterator[tuple[int, bytes]]:
+def split(items: bytes, around: str) -> Iterator[tuple[int, bytes]]:
     """Type and bytes (with their four of head) of each item."""
     at, end = 0, len(items)
     while at < end:
@@ -71,7 +71,7 @@ def _check_context(item: bytes, contexts: dict[int, bytes]) -> None:
 def _user_information(item: bytes) -> bytes:
     seen: set[tuple[int, bytes]] = set()
     kept = []
-    for kind, sub_item in _split(item[4:], "the user information"):
+    for kind, sub_item in split(item[4:], "the user information"):
         sound = _SUB_ITEMS.get(kind)
         value = sub_item[4:]
         if sound is None or not sound(value):

@@ -270,6 +270,28 @@ def set_timeout(sock: Connection, option: int, seconds: float) -> None:
     sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", whole, max(1000, int((seconds - whole) * 1e6))))
 
 
+def receive(sock: socket.socket, count: int, deadline: float, flags: int = 0) -> bytes:
+    """At least one byte, at most `count`, waited for until `deadline` (monotonic); before there is a `PduReader`.
+
+    Raises
+    ------
+    ConnectionEnded, TimedOut
+    """
+    while True:
+        try:
+            piece = sock.recv(count, flags)
+        except BlockingIOError:  # SO_RCVTIMEO: a tick without a byte
+            piece = None
+        except OSError as error:
+            raise ConnectionEnded(error.strerror or str(error)) from None
+        if piece == b"":
+            raise ConnectionEnded("the peer closed the connection")
+        if time.monotonic() >= deadline:  # also for one that drips
+            raise TimedOut("nothing was sent for too long")
+        if piece:
+            return piece
+
+
 def send(sock: Connection, data: bytes) -> None:
     """Send all of `data` with one call, or raise `Unread`."""
     try:

@@ -8,10 +8,9 @@ this way wrongly is cut off.
 
 import ipaddress
 import socket
-import time
 from typing import NamedTuple
 
-from noctis.listener.pdu import AbortReason, ConnectionEnded, ProtocolError, TimedOut
+from noctis.listener.pdu import AbortReason, ProtocolError, receive
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 VERSION_1 = b"PROXY "
@@ -114,7 +113,7 @@ def take_header(sock: socket.socket, deadline: float, *, expected: bool, address
     ProtocolError
         What has come is neither a header nor anything else that is known here.
     """
-    first = _receive(sock, 1, deadline, socket.MSG_PEEK)
+    first = receive(sock, 1, deadline, socket.MSG_PEEK)
     if not expected and first not in (SIGNATURE[:1], VERSION_1[:1]):
         return None
     if not expected:
@@ -135,29 +134,12 @@ def _matching(sock: socket.socket, expected: bytes, deadline: float) -> bytes:
     """What comes, as far as it is `expected`, and the first byte that is not."""
     got = b""
     while len(got) < len(expected) and expected.startswith(got):
-        got += _receive(sock, len(expected) - len(got), deadline)
+        got += receive(sock, len(expected) - len(got), deadline)
     return got
 
 
 def _exactly(sock: socket.socket, count: int, deadline: float) -> bytes:
     got = b""
     while len(got) < count:
-        got += _receive(sock, count - len(got), deadline)
+        got += receive(sock, count - len(got), deadline)
     return got
-
-
-def _receive(sock: socket.socket, count: int, deadline: float, flags: int = 0) -> bytes:
-    """At least one byte, at most `count`."""
-    while True:
-        try:
-            piece = sock.recv(count, flags)
-        except BlockingIOError:  # SO_RCVTIMEO: a tick without a byte
-            piece = None
-        except OSError as error:
-            raise ConnectionEnded(error.strerror or str(error)) from None
-        if piece == b"":
-            raise ConnectionEnded("the peer closed the connection")
-        if time.monotonic() >= deadline:  # also for one that drips
-            raise TimedOut("nothing was sent for too long")
-        if piece:
-            return piece

@@ -7,7 +7,6 @@ Every caller that is turned away is in the refusals ledger, in plain words and w
 
 import contextlib
 import socket
-import time
 from typing import TYPE_CHECKING
 
 from pynetdicom import evt
@@ -22,6 +21,7 @@ from noctis.listener.pdu import (
     PduType,
     TimedOut,
     linger,
+    receive,
     send,
 )
 from noctis.tls import failures
@@ -77,7 +77,7 @@ def _secured(
     association: "StreamingAssociation", sock: socket.socket, policy: Policy, deadline: float
 ) -> Connection | None:
     listener = association.listener
-    first = _peek(sock, deadline)
+    first = receive(sock, 1, deadline, socket.MSG_PEEK)[0]
     try:
         serving = listener.tls_contexts.current(policy)
     except TlsUnavailable as problem:
@@ -92,20 +92,6 @@ def _secured(
         _reject_plain(association, sock, _refusal(failures.plain_at_tls(listener.slug)), deadline)
         raise ConnectionEnded("it is no TLS connection")
     return _shake_hands(association, sock, serving, deadline)
-
-
-def _peek(sock: socket.socket, deadline: float) -> int:
-    """The first byte, which stays where it is."""
-    while True:
-        try:
-            first = sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                raise TimedOut("nothing was sent for too long") from None
-            continue
-        if not first:
-            raise ConnectionEnded("the peer closed the connection")
-        return first[0]
 
 
 def _shake_hands(
