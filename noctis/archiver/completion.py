@@ -10,6 +10,7 @@ Times of arrival are the wall clock's. A study whose last instance came while th
 the clock is there again: such a one is timed by the monotonic clock from when it was first met (`Ahead`).
 """
 
+import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class Ahead:
                 .limit(AHEAD_MAX)
             ).all()
         met, self._met = self._met, {}
+        oldest_of = functools.cache(lambda slug: oldest(spool, slug))  # looked for once, and only when a study is due
         completed = 0
         for row in rows:
             state = (row.last_received, row.instances)
@@ -61,9 +63,10 @@ class Ahead:
             if known is None or known.state != state or known.at > now:
                 known = _Met(state, now, monotonic)
             self._met[row.id] = known
-            waiting = oldest(spool, row.slug)
-            until = known.at + timedelta(seconds=quiet_seconds)
-            if monotonic - known.monotonic >= quiet_seconds and (waiting is None or waiting > until):
+            if monotonic - known.monotonic < quiet_seconds:
+                continue
+            waiting = oldest_of(row.slug)
+            if waiting is None or waiting > known.at + timedelta(seconds=quiet_seconds):
                 with reachable(engine), engine.begin() as connection:
                     completed += connection.execute(
                         update(Study)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import Engine, update
 
+from noctis.archiver import completion
 from noctis.archiver.completion import Ahead, complete_quiet_studies
 from noctis.archiver.filing import Filer
 from noctis.config import Settings
@@ -101,3 +102,20 @@ def test_a_study_from_a_clock_that_was_ahead_is_timed_by_the_monotonic_one(
     assert after(QUIET - 1) == "receiving"
     assert after(2) == "complete"
     assert status(engine)["1.2"] == "receiving"
+
+
+@pytest.mark.usefixtures("studies")
+def test_a_facilitys_spool_is_gone_through_once_and_only_for_studies_that_are_due(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for study in ("1.1", "1.2"):
+        received(engine, study, -3600)
+    looked: list[str] = []
+    monkeypatch.setattr(completion, "oldest", lambda _spool, slug: looked.append(slug))
+    clock = [1000.0]
+    ahead = Ahead(lambda: clock[0])
+    assert ahead.complete(engine, QUIET, settings.paths.spool) == 0
+    assert looked == []
+    clock[0] += QUIET
+    assert ahead.complete(engine, QUIET, settings.paths.spool) == 2
+    assert looked == ["central"]
