@@ -201,13 +201,14 @@ class Archiver:
         for entry, result in batch.results.items():
             if result is Result.HELD:
                 self._backlog.hold(entry, HELD_SECONDS)
-            elif result is Result.UNKNOWN_FACILITY:
-                self._backlog.hold_facility(entry.slug, HELD_SECONDS)
-                self._complain(entry.slug)
-            elif result is Result.NO_ROOM:
-                self._backlog.hold_facility(entry.slug, HELD_SECONDS)
-            else:
+            elif result not in (Result.UNKNOWN_FACILITY, Result.NO_ROOM):
                 self._backlog.done(entry)
+        unknown = {entry.slug for entry, result in batch.results.items() if result is Result.UNKNOWN_FACILITY}
+        full = {entry.slug for entry, result in batch.results.items() if result is Result.NO_ROOM}
+        for slug in sorted(unknown | full):  # once: each call goes through everything that waits
+            self._backlog.hold_facility(slug, HELD_SECONDS)
+        for slug in sorted(unknown):
+            self._complain(slug)
         for error in batch.errors:
             self._scoreboard.error(error)
         for slug, usage in batch.usage.items():

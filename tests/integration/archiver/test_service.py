@@ -237,6 +237,22 @@ def test_a_facility_without_a_row_is_told_and_filed_when_its_row_is_back(
     assert archiver.end() == 0
 
 
+@pytest.mark.usefixtures("engine")
+def test_a_facility_that_has_to_wait_is_held_once_a_batch(
+    intake: Intake, quick: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Holding goes through everything that waits."""
+    for _ in range(3):
+        intake.instance(slug="gone")
+    archiver = service.Archiver(quick, Scoreboard())
+    held: list[str] = []
+    monkeypatch.setattr(archiver._backlog, "hold_facility", lambda slug, _seconds: held.append(slug))
+    archiver._backlog.scan()
+    archiver.turn()
+    archiver.close()
+    assert held == ["gone"]
+
+
 def test_ledgers_and_completion(
     intake: Intake, quick: Settings, settings: Settings, engine: Engine, start: Callable[[Settings], RunningArchiver]
 ) -> None:
