@@ -215,7 +215,7 @@ class Placing:
 
     def _device(self, slug: str) -> int:
         if slug not in self._devices:
-            self._devices[slug] = self._archive.room.space(slug).device
+            self._devices[slug] = self._archive.room.device(slug)
         return self._devices[slug]
 
     @contextlib.contextmanager
@@ -237,11 +237,11 @@ class Placing:
         self._copies.clear()
 
     def _sync_copies(self) -> None:
-        """Make what they hold durable."""
+        """Make what they hold durable. Each is asked where it lies: a folder below a facility's may be another disk."""
         by_device: dict[int, list[tuple[int, str]]] = {}
         for descriptor, _, target in self._copies:
-            relative = self._relative(target)
-            by_device.setdefault(self._device(_slug(relative)), []).append((descriptor, relative))
+            device = os.fstat(descriptor).st_dev
+            by_device.setdefault(device, []).append((descriptor, self._relative(target)))
         for copies in by_device.values():
             with self._no_room_is_told(copies[0][1]):
                 if len(copies) >= _SYNC_ALL_FROM:

@@ -49,14 +49,20 @@ class Room:
 
     def space(self, slug: str = "") -> Space:
         """Where a facility's files go; without a slug, or before it has a folder, the archive's own file system."""
+        folder, device = self._folder(slug)
+        found = os.statvfs(folder)
+        return Space(device, folder, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+
+    def device(self, slug: str = "") -> int:
+        """The same file system's st_dev."""
+        return self._folder(slug)[1]
+
+    def _folder(self, slug: str) -> tuple[Path, int]:
         folder = self.root / slug
         try:
-            status = os.stat(folder)
+            return folder, os.stat(folder).st_dev
         except FileNotFoundError:
-            folder = self.root
-            status = os.stat(folder)
-        found = os.statvfs(folder)
-        return Space(status.st_dev, folder, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+            return self.root, os.stat(self.root).st_dev
 
     def check(self, slug: str) -> None:
         """Raise `ArchiveFullError` when less than half of the reserve is free; a missing archive is not told here."""

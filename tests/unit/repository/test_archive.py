@@ -296,3 +296,23 @@ def test_a_copy_into_a_folder_on_another_disk(tmp_path: Path, monkeypatch: pytes
     assert placed.read_bytes() == b"whole"
     assert placed.stat().st_mtime_ns == 1_700_000_000_000_000_000
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["3.dcm"]
+
+
+def test_every_disk_that_copies_lie_on_is_synced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder below a facility's own may be a disk of its own."""
+    disks: dict[int, int] = {}
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        status = real(descriptor)
+        return os.stat_result((*status[:2], disks.get(descriptor, status.st_dev), *status[3:10]))
+
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(archive_module, "sync_file_system", lambda descriptor: synced.append(disks[descriptor]))
+    placing = Placing(archive)
+    for study in (1, 2):
+        for number in range(archive_module._SYNC_ALL_FROM):
+            placing.copy(f"central/{study}/1/{number}.dcm", lambda target, study=study: disks.update({target: study}))
+    placing.sync()
+    assert sorted(synced) == [1, 2]
