@@ -52,6 +52,11 @@ class FileMeta:
     flags: tuple[str, ...] = ()
     record: "Record | None" = None  # None: the file was never committed
 
+    @property
+    def committed_bytes(self) -> int:
+        """Of the file, as its record says; what lies behind is an earlier instance's. 0: it was never committed."""
+        return 0 if self.record is None else self.dataset_start + self.record.length
+
 
 def _element(element: int, vr: bytes, value: bytes) -> bytes:
     if len(value) & 1:

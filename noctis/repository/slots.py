@@ -150,7 +150,7 @@ def in_slots(root: Path, slug: str) -> Iterator[tuple[str, int]]:
     """The stamp of each of these, and the bytes of its file, were it in one of its own."""
     for _, meta in _held(root, slug):
         assert meta.record is not None
-        yield meta.record.stamp, meta.dataset_start + meta.record.length
+        yield meta.record.stamp, meta.committed_bytes
 
 
 def _held(root: Path, slug: str) -> Iterator[tuple[Path, filemeta.FileMeta]]:
@@ -259,7 +259,7 @@ def copy(slot: Path, stamp: str, meta: filemeta.FileMeta, target: int) -> None:
     costs more than the copy. Small ones are cheaper through it.
     """
     assert meta.record is not None
-    size = meta.dataset_start + meta.record.length  # at most SLOT_MAX
+    size = meta.committed_bytes  # at most SLOT_MAX
     record_at = meta.dataset_start - PRIVATE_BYTES
     with _buffers.lend() as buffer:
         source = os.open(slot, os.O_RDONLY | os.O_CLOEXEC)

@@ -255,8 +255,7 @@ def recover(root: Path) -> Recovered:
                 if meta is None:
                     torn.append(path)
                 else:
-                    assert meta.record is not None
-                    _promote(path, own.parent.parent / "new", meta.dataset_start + meta.record.length)
+                    _promote(path, own.parent.parent / "new", meta.committed_bytes)
                     whole.append(path)
             if whole:
                 sync_folder(own.parent.parent / "new")
@@ -293,9 +292,7 @@ def _abandoned(own: Path) -> Iterator[bool]:
 def is_whole(path: Path) -> bool:
     """Whether the file has a commit record and its data set is the one that the record describes."""
     meta = _whole(path)
-    if meta is None or meta.record is None:
-        return False
-    return path.stat().st_size == meta.dataset_start + meta.record.length
+    return meta is not None and path.stat().st_size == meta.committed_bytes
 
 
 def _whole(path: Path) -> filemeta.FileMeta | None:
