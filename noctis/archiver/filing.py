@@ -8,7 +8,6 @@ when the database or the disk is away: then everything stays.
 """
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from noctis.db.migrate import require_current
 from noctis.db.models import Facility
 from noctis.errors import StorageError
 from noctis.repository import quarantine_rows, slots
-from noctis.repository.archive import content
+from noctis.repository.content import identity
 from noctis.repository.hints import Hint
 from noctis.repository.index import ACTOR, NO_CAP, Index, Outcome, is_outage, quarantine_name
 from noctis.repository.index_values import Filing
@@ -342,9 +341,5 @@ def _say(error: BaseException) -> str:
 
 def _content_name(path: Path, *, conflict: bool) -> str:
     """The name in quarantine: of the content, so that a redo or a re-send ends in the same file."""
-    try:
-        sha256, syntax = content(path)
-    except StorageError:
-        with path.open("rb") as file:
-            sha256, syntax = hashlib.file_digest(file, "sha256").hexdigest(), ""
+    sha256, syntax = identity(path)
     return quarantine_name(sha256, syntax) if conflict else f"{sha256[:40]}.dcm"

@@ -32,7 +32,8 @@ from noctis.db.engine import is_damaged, reading
 from noctis.db.models import Facility, Instance
 from noctis.errors import DatabaseError, StorageError
 from noctis.repository import slots
-from noctis.repository.archive import Archive, Placing, SourceGoneError, content, same_content
+from noctis.repository.archive import Archive, Placing, SourceGoneError, same_content
+from noctis.repository.content import identity
 from noctis.repository.index_rows import Books, FacilityRow, FiledRow, InstanceKey, Raced, SeriesKey, StudyKey
 from noctis.repository.index_values import Filing, instance_row, series_row, study_row
 from noctis.repository.quarantine import Note, Quarantine, Reason
@@ -309,11 +310,6 @@ class Index:
 
     def _displace(self, filing: Filing, path: Path, row: FiledRow | None = None) -> None:
         """Set aside a file that is in the way: never thrown away, whatever the cap."""
-        try:
-            sha256, syntax = content(path)
-        except StorageError:  # none of ours: damaged, or put there by hand
-            with path.open("rb") as file:
-                sha256, syntax = hashlib.file_digest(file, "sha256").hexdigest(), ""
         note = Note(
             reason=Reason.CONFLICT,
             detail="replaced by another instance with its SOP Instance UID"
@@ -327,7 +323,7 @@ class Index:
             address=row.peer_address if row else "",
             received_at=(row.received_at if row else datetime.fromtimestamp(path.stat().st_mtime, UTC)).isoformat(),
         )
-        name = quarantine_name(sha256, syntax)
+        name = quarantine_name(*identity(path))  # which may be none of ours: damaged, or put there by hand
         self.quarantine.keep(path, filing.slug, note, cap=NO_CAP, name=name)
         log.warning("instance.set_aside", facility=filing.slug, name=name, detail=note.detail)
 

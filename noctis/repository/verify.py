@@ -23,7 +23,7 @@ from noctis.errors import StorageError
 from noctis.facilities.recover import take_from_snapshot
 from noctis.repository import filemeta
 from noctis.repository.archive import SUFFIX, Archive
-from noctis.repository.content import linked_in
+from noctis.repository.content import content, linked_in
 from noctis.repository.header import HeaderError, read_header
 from noctis.repository.index import Index
 from noctis.repository.index_rows import Books
@@ -157,9 +157,7 @@ def _check_file(path: Path, size: int, sha256: str, report: Report, *, digests: 
             return Kind.SIZE, f"{found} bytes, the index says {size}"
         if not digests:
             return None
-        with path.open("rb") as file:
-            file.seek(filemeta.read(file.fileno()).dataset_start)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest, _ = content(path)
         report.bytes += size
     except FileNotFoundError:
         return Kind.NO_FILE, ""
