@@ -23,7 +23,6 @@ from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Study, StudyStatus
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
-from noctis.repository.spool_entries import arrived_ns
 
 AHEAD_MAX = 1000  # studies that are looked at in one go
 
@@ -111,5 +110,5 @@ def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) ->
 
 def oldest(spool: Path, slug: str) -> datetime | None:
     """When the oldest entry came that waits in a facility's spool; None when none waits."""
-    first = next(slots.all_waiting(spool, slug), None)
-    return None if first is None else file_time(arrived_ns(first.name))
+    came = slots.oldest_ns(spool, slug)
+    return None if came is None else file_time(came)

@@ -25,7 +25,6 @@ from noctis.db.models import AssociationRecord, Event, Facility, Refusal
 from noctis.home import Home
 from noctis.repository import slots
 from noctis.repository.importer import CALLING as IMPORT_CALLING
-from noctis.repository.spool_entries import arrived_ns
 
 log = structlog.get_logger()
 
@@ -134,8 +133,7 @@ class Feed:
         oldest: dict[str, int | None] = {}
         for row in rows:
             if row.facility not in oldest:
-                first = next(slots.all_waiting(self._home.spool, row.facility), None)
-                oldest[row.facility] = None if first is None else arrived_ns(first.name)
+                oldest[row.facility] = slots.oldest_ns(self._home.spool, row.facility)
             waits = oldest[row.facility]
             patient = now - place.open.get(row.id, now) < PATIENCE_SECONDS
             if waits is not None and waits <= row.ended_at.timestamp() * 1e9 and patient:

@@ -141,19 +141,14 @@ class Slots:
 
 def waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
     """The committed instances in the slots of one facility's listeners, in no order."""
-    for path, meta in _held(root, slug):
-        assert meta.record is not None
-        yield SpoolEntry(slug, path, meta.record.stamp)
+    return (SpoolEntry(slug, path, stamp) for path, stamp, _ in held(root, slug))
 
 
-def in_slots(root: Path, slug: str) -> Iterator[tuple[str, int]]:
-    """The stamp of each of these, and the bytes of its file, were it in one of its own."""
-    for _, meta in _held(root, slug):
-        assert meta.record is not None
-        yield meta.record.stamp, meta.committed_bytes
+def held(root: Path, slug: str) -> Iterator[tuple[Path, str, int]]:
+    """Of each of these its slot, its stamp, and the bytes of its file, were it in one of its own.
 
-
-def _held(root: Path, slug: str) -> Iterator[tuple[Path, filemeta.FileMeta]]:
+    Who wants those in `new` as well looks there afterwards: an instance may move from its slot to `new`, never back.
+    """
     for folder in (root / slug / "tmp").glob("*"):
         try:
             names = os.listdir(folder)
@@ -164,13 +159,23 @@ def _held(root: Path, slug: str) -> Iterator[tuple[Path, filemeta.FileMeta]]:
                 path = folder / name
                 meta = look(path)
                 if meta is not None and meta.record is not None and meta.record.stamp:
-                    yield path, meta
+                    yield path, meta.record.stamp, meta.committed_bytes
 
 
 def all_waiting(root: Path, slug: str) -> Iterator[SpoolEntry]:
-    """The committed instances of one facility that are not filed yet, wherever they lie, oldest first."""
+    """The committed instances of one facility that are not filed yet, wherever they lie, oldest first.
+
+    One that moves meanwhile may be met twice, and is never missed.
+    """
+    in_slots = sorted(waiting(root, slug), key=_name)
     own = (SpoolEntry(slug, root / slug / "new" / name) for name in names_in_new(root, slug))
-    return heapq.merge(own, sorted(waiting(root, slug), key=_name), key=_name)
+    return heapq.merge(own, in_slots, key=_name)
+
+
+def oldest_ns(root: Path, slug: str) -> int | None:
+    """When the oldest of them came (ns since the epoch); None when none waits."""
+    first = next(all_waiting(root, slug), None)
+    return None if first is None else arrived_ns(first.name)
 
 
 def everything_waiting(root: Path) -> Iterator[SpoolEntry]:

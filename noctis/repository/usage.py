@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from noctis.repository.slots import in_slots
-from noctis.repository.spool_entries import SUFFIX, arrived_ns
+from noctis.repository.slots import held
+from noctis.repository.spool_entries import arrived_ns, names_in_new
 from noctis.sections import StorageSettings
 
 FORMAT = 1
@@ -176,16 +176,16 @@ class UsageReader:
 def waiting(root: Path, slug: str, since: int = 0) -> Usage:
     """What waits in one facility's spool and came at `since` (ns since the epoch) or later."""
     instances = size = 0
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(root / slug / "new") as found:
-        for entry in found:
-            if entry.name.endswith(SUFFIX) and arrived_ns(entry.name) >= since:
-                with contextlib.suppress(FileNotFoundError):  # filed meanwhile
-                    size += entry.stat(follow_symlinks=False).st_size
-                    instances += 1
-    for stamp, length in in_slots(root, slug):
+    for _, stamp, length in held(root, slug):  # before `new`, to which they may move
         if arrived_ns(stamp) >= since:
             size += length
             instances += 1
+    new = f"{root}/{slug}/new"
+    for name in names_in_new(root, slug):
+        if arrived_ns(name) >= since:
+            with contextlib.suppress(FileNotFoundError):  # filed meanwhile
+                size += os.lstat(f"{new}/{name}").st_size
+                instances += 1
     return Usage(instances, size)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from noctis.repository import filemeta, slots
+from noctis.repository import filemeta, slots, usage
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import SLOT_MAX, SlotBudget, SlotGoneError
 from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
@@ -138,6 +138,40 @@ def test_ejected_it_has_a_file_of_its_own_and_the_slot_is_free(spool: Spool, tmp
     assert ejected.path.stat().st_mtime_ns == pytest.approx(entry.path.stat().st_mtime_ns, abs=10**9)
     assert waiting(tmp_path) == []
     assert commit(spool).path == entry.path
+
+
+def test_one_that_moves_while_it_is_looked_for_is_not_missed(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Callable[[], int]] = [
+        lambda: len(list(slots.all_waiting(tmp_path, "central"))),
+        lambda: usage.waiting(tmp_path, "central").instances,
+    ]
+    for count, look in enumerate(looks, 1):
+        entry = commit(spool)
+        real = os.listdir
+
+        def listdir(folder: Path, entry: SpoolEntry = entry, real: Callable[[Path], list[str]] = real) -> list[str]:
+            names = real(folder)
+            if folder == entry.path.parent:
+                assert slots.eject(tmp_path, entry) is not None
+            return names
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "listdir", listdir)
+            assert look() == count
+
+
+def test_the_oldest_lies_in_a_slot_or_in_new(spool: Spool, tmp_path: Path) -> None:
+    assert slots.oldest_ns(tmp_path, "central") is None
+    first, second = commit(spool), commit(spool)
+    assert slots.oldest_ns(tmp_path, "central") == int(first.slot, 16)
+    slots.eject(tmp_path, first)
+    assert slots.oldest_ns(tmp_path, "central") == int(first.slot, 16)
+    clear(second)
+    third = commit(spool)
+    (tmp_path / "central" / "new" / next(iter(entries(tmp_path))).name).unlink()
+    assert slots.oldest_ns(tmp_path, "central") == int(third.slot, 16)
 
 
 def test_what_is_given_up_leaves_nothing(spool: Spool, tmp_path: Path) -> None:
