@@ -15,7 +15,7 @@ from noctis.config import Settings
 from noctis.errors import DatabaseError
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.repository.queries import archived_usage
-from noctis.repository.usage import NONE, Usage, UsageFile, all_waiting, limits_in_all, limits_of, parse, write
+from noctis.repository.usage import NONE, Usage, UsageFile, all_waiting, any_quota, parse, write
 
 WRITE_SECONDS = 2.0  # between two files
 SUMS_SECONDS = 30.0  # between two looks at the index
@@ -89,6 +89,5 @@ class UsageWriter:
         snapshot = self._snapshots.current()
         if snapshot is not self._seen:
             self._seen = snapshot
-            every = (limits_in_all(self._storage), *(limits_of(each, self._storage) for each in snapshot.facilities))
-            self._wanted = any(limits.has_quota for limits in every)
+            self._wanted = any_quota(snapshot.facilities, self._storage)
         return self._wanted

@@ -9,12 +9,12 @@ Times are time.time_ns() of one machine. Pure standard library: receiving needs 
 """
 
 import contextlib
+import functools
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -37,6 +37,11 @@ class Usage(NamedTuple):
 
 
 NONE = Usage()
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """All of them together."""
+    return functools.reduce(Usage.plus, usages, NONE)
 
 
 class HasLimits(Protocol):
@@ -94,6 +99,11 @@ def limits_in_all(storage: StorageSettings) -> Limits:
     return Limits(None, storage.quota_bytes, storage.quota_instances)
 
 
+def any_quota(facilities: Iterable[HasLimits], storage: StorageSettings) -> bool:
+    """Whether a quota is in force, for one of them or for all together."""
+    return limits_in_all(storage).has_quota or any(limits_of(each, storage).has_quota for each in facilities)
+
+
 def _first(own: int | None, configured: int | None) -> int | None:
     return configured if own is None else own
 
@@ -109,10 +119,9 @@ class UsageFile:
     def of(self, slug: str) -> Usage:
         return self.archived.get(slug, NONE).plus(self.waiting.get(slug, NONE))
 
-    @cached_property
+    @functools.cached_property
     def in_all(self) -> Usage:
-        every = (*self.archived.values(), *self.waiting.values())
-        return Usage(sum(each.instances for each in every), sum(each.bytes for each in every))
+        return total((*self.archived.values(), *self.waiting.values()))
 
 
 def write(path: Path, usage: UsageFile) -> None:
