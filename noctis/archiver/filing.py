@@ -65,8 +65,7 @@ class Batch:
     """What became of one batch, entry by entry."""
 
     results: dict[SpoolEntry, Result] = field(default_factory=dict)
-    sizes: list[int] = field(default_factory=list)  # bytes of each file that was filed or replaced another
-    usage: dict[str, Usage] = field(default_factory=dict)  # the same by slug
+    usage: dict[str, Usage] = field(default_factory=dict)  # files that were filed or replaced another, by slug
     errors: list[str] = field(default_factory=list)  # of what is held; no patient's data
     full: dict[str, ArchiveFullError] = field(default_factory=dict)  # by slug
 
@@ -109,12 +108,12 @@ class Filer:
         filings: list[tuple[SpoolEntry, Filing]] = []
         rejected: list[Rejected] = []
         ejected: list[SpoolEntry] = []
-        roomy: set[str] = set()
+        entries = list(entries)
+        self._look_for_room({entry.slug for entry, _ in entries}, batch)
         for entry, hint in entries:
-            if entry.slug not in roomy and not self._has_room(entry.slug, batch):
+            if entry.slug in batch.full:
                 batch.results[entry] = Result.NO_ROOM
                 continue
-            roomy.add(entry.slug)
             examined = self._examine(entry, hint, batch)
             if isinstance(examined, Filing):
                 filings.append((entry, examined))
@@ -129,14 +128,13 @@ class Filer:
                     self._set_aside(each, batch)
         return ejected
 
-    def _has_room(self, slug: str, batch: Batch) -> bool:
-        if slug not in batch.full:
+    def _look_for_room(self, slugs: set[str], batch: Batch) -> None:
+        """Once a facility; one that was full before in this batch is not looked at again."""
+        for slug in slugs - batch.full.keys():
             try:
                 self._index.archive.room.check(slug)
-                return True
             except ArchiveFullError as error:
                 batch.full[slug] = error
-        return False
 
     def _file_ejected(self, entries: list[SpoolEntry], batch: Batch) -> None:
         """A slot is for what is plainly new: anything else gets a file of its own, and is filed from there."""
@@ -221,7 +219,6 @@ class Filer:
                 continue
             batch.results[entry] = _RESULTS[outcome]
             if outcome in (Outcome.FILED, Outcome.RESTORED, Outcome.REPLACED):
-                batch.sizes.append(filing.bytes)
                 batch.usage[entry.slug] = batch.usage.get(entry.slug, NONE).plus(Usage(1, filing.bytes))
             if outcome is not Outcome.UNKNOWN_FACILITY:
                 _forget(entry, filing)

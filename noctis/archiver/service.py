@@ -29,6 +29,7 @@ from noctis.repository import quarantine_rows, spool
 from noctis.repository.hints import Hint, HintReceiver
 from noctis.repository.quarantine import Quarantine
 from noctis.repository.spool import SpoolEntry
+from noctis.repository.usage import total
 
 log = structlog.get_logger()
 
@@ -231,8 +232,9 @@ class Archiver:
 
     def _count(self, batch: Batch) -> None:
         board = self._scoreboard
-        if batch.sizes:
-            board.stored(sum(batch.sizes), len(batch.sizes))
+        if batch.usage:
+            filed = total(batch.usage.values())
+            board.stored(filed.bytes, filed.instances)
         board.add(Counter.DUPLICATES, batch.count(Result.DUPLICATE))
         board.add(Counter.CONFLICTS, batch.count(Result.CONFLICT, Result.REPLACED))
         board.add(Counter.QUARANTINED, batch.count(Result.CONFLICT, Result.REPLACED, Result.QUARANTINED))
