@@ -65,11 +65,11 @@ class Account:
 class Allowance:
     """What one instance may take. Ends by `end`, at the latest when its operation does."""
 
-    def __init__(self, quotas: "Quotas | None", facility: Facility, limits: Limits, most: int, room: int) -> None:
+    def __init__(self, quotas: "Quotas | None", facility: Facility, limits: Limits, room: int) -> None:
         self._quotas = quotas  # None: no quota is in force
         self._facility = facility
         self._limits = limits
-        self._most = most  # bytes of the data set
+        self._most = NO_LIMIT if limits.max_instance_bytes is None else limits.max_instance_bytes  # of the data set
         self._room = room  # bytes of the file that the quotas leave
         self._claimed = 0
         self._ended = False
@@ -120,15 +120,6 @@ class Quotas:
         self._reader = UsageReader(usage_file)
         self._lock = threading.Lock()
         self._accounts: dict[str, Account] = {}
-        self._configured = any(
-            limit is not None
-            for limit in (
-                storage.max_instance_bytes,
-                *self._in_all,
-                storage.facility_quota_bytes,
-                storage.facility_quota_instances,
-            )
-        )
 
     def admit(self, facility: Facility) -> Allowance | None:
         """Begin an instance; None: without any limit.
@@ -138,19 +129,14 @@ class Quotas:
         LimitError
             A quota is reached.
         """
-        if not self._configured and (
-            facility.max_instance_bytes is None and facility.quota_bytes is None and facility.quota_instances is None
-        ):
-            return None
         limits = limits_of(facility, self._storage)
-        most = NO_LIMIT if limits.max_instance_bytes is None else limits.max_instance_bytes
         if not limits.has_quota and not self._in_all.has_quota:
-            return Allowance(None, facility, limits, most, NO_LIMIT)
+            return None if limits.max_instance_bytes is None else Allowance(None, facility, limits, NO_LIMIT)
         with self._lock:
             room = self._room(facility, limits, 1, 0)
             for account in self._of(facility.slug):
                 account.receiving = account.receiving.plus(Usage(1, 0))
-        return Allowance(self, facility, limits, most, room)
+        return Allowance(self, facility, limits, room)
 
     def claim(self, facility: Facility, limits: Limits, size: int) -> None:
         with self._lock:
@@ -184,7 +170,7 @@ class Quotas:
         if account is None:
             account = self._accounts[key] = Account()
             if key == ALL:
-                found = UsageFile(0, {}, usage.all_waiting(self._spool, used.as_of)).in_all
+                found = usage.total(usage.all_waiting(self._spool, used.as_of).values())
             else:
                 found = usage.waiting(self._spool, key, used.as_of)
             account.add(time.time_ns(), found)
