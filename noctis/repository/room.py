@@ -25,6 +25,15 @@ class ArchiveFullError(StorageError):
         self.slug = slug
 
 
+def free_bytes(where: Path | int) -> int:
+    """Bytes that are free, for us, on the file system of a path or of an open file."""
+    return _free(os.statvfs(where))
+
+
+def _free(found: os.statvfs_result) -> int:
+    return found.f_bavail * found.f_frsize
+
+
 class Space(NamedTuple):
     """One file system."""
 
@@ -51,7 +60,7 @@ class Room:
         """Where a facility's files go; without a slug, or before it has a folder, the archive's own file system."""
         folder, device = self._folder(slug)
         found = os.statvfs(folder)
-        return Space(device, folder, found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+        return Space(device, folder, _free(found), found.f_blocks * found.f_frsize)
 
     def device(self, slug: str = "") -> int:
         """The same file system's st_dev."""

@@ -71,7 +71,7 @@ class SlotBudget:
 class Slots:
     """One process's slots of one facility. Safe for several threads."""
 
-    def __init__(self, budget: SlotBudget | None) -> None:
+    def __init__(self, budget: SlotBudget) -> None:
         self._budget = budget
         self._lock = threading.Lock()
         self._free: list[Slot] = []
@@ -101,7 +101,7 @@ class Slots:
 
     def add(self, path: str, descriptor: int) -> Slot | None:
         """Make an open file a slot, which is taken; None when there are as many as there may be."""
-        if self._budget is None or not self._budget.has_room:
+        if not self._budget.has_room:
             return None
         self._budget.take(1, 0)
         return Slot(path, descriptor)
@@ -110,18 +110,14 @@ class Slots:
         """Its instance may be filed; until it is cleared the slot is not taken."""
         slot.record_at = record_at
         if size > slot.size:
-            self._count(0, size - slot.size)
+            self._budget.take(0, size - slot.size)
             slot.size = size
         with self._lock:
             self._committed.append(slot)
 
     def leave(self, slot: Slot) -> None:
         """It is no slot any more but a file of its own; its descriptor is the caller's."""
-        self._count(-1, -slot.size)
-
-    def _count(self, slots: int, size: int) -> None:
-        assert self._budget is not None
-        self._budget.take(slots, size)
+        self._budget.take(-1, -slot.size)
 
     def close(self) -> None:
         """Remove those that hold nothing; what is committed is left to the archiver, what is taken to who has it."""
@@ -131,7 +127,7 @@ class Slots:
                     if os.pread(slot.descriptor, 1, slot.record_at) == _BLANK[:1]:
                         os.unlink(slot.path)
                 os.close(slot.descriptor)
-                self._count(-1, -slot.size)
+                self._budget.take(-1, -slot.size)
             self._free.clear()
             self._committed.clear()
 

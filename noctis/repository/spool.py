@@ -27,6 +27,7 @@ from pathlib import Path
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.filemeta import Origin
+from noctis.repository.room import free_bytes
 from noctis.repository.slots import UNFINISHED, Slot, SlotBudget, Slots
 from noctis.repository.spool_entries import (
     SUFFIX,
@@ -72,7 +73,7 @@ class Spool:
     ) -> None:
         self.slug = slug
         self.strict = strict
-        self.slots = Slots(slots)
+        self.slots = Slots(slots or SlotBudget(0))
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
         self._ready: list[str] = []  # created ahead; their names are durable
@@ -170,8 +171,7 @@ class Spool:
 
     def check_reserve(self, more: int = 0) -> None:
         """Raise `SpoolFullError` when `more` bytes would go below the reserve."""
-        status = os.fstatvfs(self._own_descriptor)
-        free = status.f_bavail * status.f_frsize
+        free = free_bytes(self._own_descriptor)
         if free - more < self._reserve:
             raise SpoolFullError(
                 f"free space is {free >> 20} MiB, below the reserve of {self._reserve >> 20} MiB "
@@ -187,9 +187,7 @@ class Spool:
         for path in self._ready:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        with contextlib.suppress(OSError):
-            (self._own / LOCK).unlink()
-            self._own.rmdir()
+        _remove(self._own)
         os.close(self._own_descriptor)
         os.close(self._own_lock)
 

@@ -1,7 +1,6 @@
 """One instance on its way into the spool: written in pieces as they come, then committed, set aside or discarded."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from noctis.errors import StorageError
 from noctis.repository import filemeta
+from noctis.repository.room import FULL
 from noctis.repository.slots import SLOT_MAX, Slot
 from noctis.repository.spool_entries import SpoolEntry, entry_name
 from noctis.repository.write_back import write_back
@@ -152,5 +152,6 @@ class SpoolFile:
 
 def out_of_resources(error: OSError) -> SpoolFullError:
     """What the file system said, as an operator reads it."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return SpoolFullError("the disk is full" if full else f"the spool cannot be written: {error.strerror}")
+    return SpoolFullError(
+        "the disk is full" if error.errno in FULL else f"the spool cannot be written: {error.strerror}"
+    )
