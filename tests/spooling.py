@@ -1,6 +1,7 @@
 """Put instances into a spool as a listener does, without a network."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from noctis.repository.header import read_header
 from noctis.repository.hints import Hint
 from noctis.repository.slots import SlotBudget
 from noctis.repository.spool import Spool, SpoolEntry
+from noctis.repository.spool_entries import names_in_new
 from tests.samples import make_instance
 
 ORIGIN = Origin("CT1", "CENTRAL", "192.0.2.7", 11113, "a1")
@@ -87,6 +89,13 @@ class Intake:
     def close(self) -> None:
         for spool in self._spools.values():
             spool.close()
+
+
+def entries(root: Path) -> Iterator[SpoolEntry]:
+    """Every instance in `new` of every facility, oldest first within each."""
+    for folder in sorted(root.glob("*/new")):
+        for name in names_in_new(root, folder.parent.name):
+            yield SpoolEntry(folder.parent.name, folder / name)
 
 
 def is_being_written(path: Path) -> bool:

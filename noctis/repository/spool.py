@@ -32,7 +32,6 @@ from noctis.repository.slots import UNFINISHED, Slot, SlotBudget, Slots
 from noctis.repository.spool_entries import (
     SUFFIX,
     SpoolEntry,
-    entries,
     entry_name,
     link_or_rename,
     numbers,
@@ -46,7 +45,6 @@ __all__ = [
     "SpoolEntry",
     "SpoolFile",
     "SpoolFullError",
-    "entries",
     "is_whole",
     "recover",
     "sync_folder",

@@ -9,7 +9,6 @@ import errno
 import itertools
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,13 +76,6 @@ def names_in_new(root: Path, slug: str) -> list[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         return sorted(name for name in os.listdir(root / slug / "new") if name.endswith(SUFFIX))
     return []
-
-
-def entries(root: Path) -> Iterator[SpoolEntry]:
-    """Every instance in `new` of every facility, oldest first within each."""
-    for folder in sorted(root.glob("*/new")):
-        for name in names_in_new(root, folder.parent.name):
-            yield SpoolEntry(folder.parent.name, folder / name)
 
 
 def link_or_rename(path: Path | str, target: Path | str) -> bool:

@@ -16,9 +16,10 @@ from noctis.repository import spool as spool_module
 from noctis.repository.archive import Archive, Placing
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import SlotBudget
-from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
+from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, is_whole, recover
 from tests.powercut import Disk, Recorder
 from tests.powercut_search import Search
+from tests.spooling import entries
 
 SLOTS = 1 << 20  # bytes
 # No two alike in any sector, none as long as the one before it, and one that has no data set.

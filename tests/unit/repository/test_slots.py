@@ -11,8 +11,9 @@ import pytest
 from noctis.repository import filemeta, slots, usage
 from noctis.repository.filemeta import Origin
 from noctis.repository.slots import SLOT_MAX, SlotBudget, SlotGoneError
-from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, entries, is_whole, recover
+from noctis.repository.spool import Spool, SpoolEntry, SpoolFile, is_whole, recover
 from noctis.repository.spool_entries import entry_named
+from tests.spooling import entries
 
 SYNTAX = "1.2.840.10008.1.2.1"
 

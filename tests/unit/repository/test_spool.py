@@ -11,7 +11,8 @@ import pytest
 from noctis.repository import filemeta
 from noctis.repository import spool as spool_module
 from noctis.repository.filemeta import Origin
-from noctis.repository.spool import Spool, SpoolFile, SpoolFullError, entries, is_whole, recover
+from noctis.repository.spool import Spool, SpoolFile, SpoolFullError, is_whole, recover
+from tests.spooling import entries
 
 SYNTAX = "1.2.840.10008.1.2.1"
 
