@@ -92,14 +92,22 @@ class App:
         """Make what is missing of a home that somebody named, and of its database: for the first commands of all."""
         from noctis.db import migrate
         from noctis.db.engine import make_engine
+        from noctis.facilities.recover import upgrade
 
         self.open_home(create=home_is_explicit(self.settings))
         engine = make_engine(self.settings, pooled=False)
         try:
             if migrate.schema_state(engine).current is None:
-                migrate.upgrade(engine)
+                self.tell_recovered(upgrade(engine, self.settings, self.actor)[1], err=True)
         finally:
             engine.dispose()
+
+    def tell_recovered(self, count: int, *, err: bool = False) -> None:
+        """Tell that facilities were taken from the last snapshot (`facilities.recover`), where any were."""
+        if count:
+            click.echo(
+                f"{count} facilities are taken from {self.home.snapshot}; their contact data is not in it.", err=err
+            )
 
     @cached_property
     def registry(self) -> "Registry":

@@ -38,6 +38,7 @@ def connect(app: App, *, create: bool = False) -> "Engine":
 def upgrade(app: App) -> None:
     """Bring the schema to this release's version; makes home and database when they are missing."""
     from noctis.db import migrate
+    from noctis.facilities import recover
 
     engine = connect(app, create=True)
     before = migrate.schema_state(engine)
@@ -48,20 +49,10 @@ def upgrade(app: App) -> None:
         kept = app.home.sqlite.with_name(f"{app.home.sqlite.name}.before-{before.head}")
         migrate.backup_sqlite(app.home.sqlite, kept)
         click.echo(f"Backed up to {kept}")
-    migrate.upgrade(engine)
+    _, recovered = recover.upgrade(engine, app.settings, app.actor)
     note(app, "database.upgraded", before=before.current, now=before.head)
     click.echo(f"Upgraded from {before.current or 'nothing'} to {before.head}.")
-    if before.current is None:
-        recover_facilities(app, engine)
-
-
-def recover_facilities(app: App, engine: "Engine") -> None:
-    """A new database in a home that has had one: its facilities are known from the last snapshot."""
-    from noctis.facilities.recover import take_from_snapshot
-
-    count = take_from_snapshot(engine, app.settings, actor=whoami())
-    if count:
-        click.echo(f"{count} facilities are taken from {app.home.snapshot}; their contact data is not in it.")
+    app.tell_recovered(recovered)
 
 
 @database.command()
@@ -143,6 +134,7 @@ def rebuild(app: App) -> int:
     so lost: the facilities' contact data, removed facilities, the ledgers of associations and refusals, events.
     """
     from noctis.db import migrate
+    from noctis.facilities import recover
     from noctis.repository.verify import reindex
 
     engine = connect(app, create=home_is_explicit(app.settings))
@@ -155,8 +147,7 @@ def rebuild(app: App) -> int:
             "the database has tables; only an empty one is filled",
             fix="make an empty database and name it in database.url; or: noctis archive reindex",
         )
-    migrate.upgrade(engine)
-    recover_facilities(app, engine)
+    app.tell_recovered(recover.upgrade(engine, app.settings, app.actor)[1])
     report = reindex(app.settings, engine)
     click.echo(f"{report.rows} instances are indexed anew from {report.files} files.")
     for finding in report.findings:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from noctis.config import Settings
-from noctis.db import models
+from noctis.db import migrate, models
 from noctis.db.engine import lock_registry, reachable
 from noctis.facilities import snapshot as snapshots
 from noctis.facilities.snapshot import SnapshotReader
@@ -20,6 +20,23 @@ from noctis.facilities.snapshot import SnapshotReader
 log = structlog.get_logger()
 
 _OTHERWISE = ("id", "devices", "certificates")
+
+
+def upgrade(engine: Engine, settings: Settings, actor: str) -> tuple[migrate.SchemaState, int]:
+    """Bring the schema up to date; tables that are made anew take the facilities of the last snapshot.
+
+    Returns
+    -------
+    The schema as it was before, and how many facilities were entered.
+
+    Raises
+    ------
+    DatabaseError
+        The database cannot be written, or is of a newer release.
+    """
+    before = migrate.schema_state(engine)
+    migrate.upgrade(engine)
+    return before, 0 if before.current is not None else take_from_snapshot(engine, settings, actor)
 
 
 def take_from_snapshot(engine: Engine, settings: Settings, actor: str) -> int:

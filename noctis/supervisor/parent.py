@@ -31,12 +31,12 @@ from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.errors import DatabaseError, ExitCode, SupervisorError
 from noctis.facilities import watcher
-from noctis.facilities.recover import take_from_snapshot
+from noctis.facilities.recover import upgrade
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
 from noctis.observability.scoreboard import Scoreboard
 from noctis.supervisor import notify
-from noctis.supervisor.activity import Activity
+from noctis.supervisor.activity import ACTOR, Activity
 from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import Plan, make_plan, wanted
@@ -287,8 +287,7 @@ def prepare(settings: Settings) -> None:
     engine = make_engine(settings, pooled=False)
     try:
         if settings.database.migrate:
-            if _upgrade(engine, Activity(settings.paths)).current is None:
-                take_from_snapshot(engine, settings, actor="supervisor")
+            _upgrade(engine, settings)
         else:
             migrate.require_current(engine)
         watcher.refresh(settings, engine)
@@ -300,20 +299,19 @@ def prepare(settings: Settings) -> None:
         engine.dispose()
 
 
-def _upgrade(engine: Engine, activity: Activity) -> migrate.SchemaState:
-    """Bring the schema up to date; a SQLite database that holds something is copied first. How it was before."""
+def _upgrade(engine: Engine, settings: Settings) -> None:
+    """Bring the schema up to date; a SQLite database that holds something is copied first."""
     state = migrate.schema_state(engine)
     if state.up_to_date:
-        return state
+        return
     if state.current is not None and engine.dialect.name == "sqlite" and engine.url.database:
         path = Path(engine.url.database)
         copy = path.with_name(f"{path.name}.before-{state.head}")
         migrate.backup_sqlite(path, copy)
         log.info("database.copied", copy=str(copy))
-    migrate.upgrade(engine)
-    activity.note("database.upgraded", before=state.current, now=state.head)
+    upgrade(engine, settings, ACTOR)
+    Activity(settings.paths).note("database.upgraded", before=state.current, now=state.head)
     log.info("database.upgraded", before=state.current, now=state.head)
-    return state
 
 
 def supervise(settings: Settings, reexec_argv: list[str]) -> int:

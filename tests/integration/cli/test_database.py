@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from noctis.cli import common
 from noctis.config import load_settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.facilities import watcher
+from noctis.facilities.snapshot import SnapshotReader
 from tests.integration.cli.conftest import Call
 from tests.postgres import PostgresServer
 
@@ -118,6 +120,34 @@ def test_a_home_without_a_database_says_what_to_do(noctis: Call, home: Path) -> 
     assert not (home / "noctis.db").exists()
     noctis("facility", "add", "Central")  # the first command of all makes it
     assert slugs(noctis) == ["central"]
+
+
+def test_the_first_command_on_a_lost_database_takes_the_facilities_of_the_snapshot(noctis: Call, home: Path) -> None:
+    alpha = noctis("facility", "add", "Alpha", "--json").json
+    (home / "noctis.db").unlink()
+    answer = noctis("facility", "add", "Beta", "--json")
+    assert "1 facilities are taken from" in answer.err
+    assert answer.json["port"] != alpha["port"]
+    after = {row["slug"]: row for row in noctis("facility", "list", "--json").json}
+    assert sorted(after) == ["alpha", "beta"]
+    assert [after["alpha"][key] for key in ("ae_title", "port")] == [alpha[key] for key in ("ae_title", "port")]
+    known = SnapshotReader(home / "run" / "facilities.json").current()
+    assert sorted(known.by_slug) == ["alpha", "beta"]
+    events = noctis("event", "list", "--action", "facility.recovered", "--json").json
+    assert [(each["facility"], each["actor"]) for each in events] == [("alpha", common.actor())]
+
+
+@pytest.mark.parametrize("command", [("db", "upgrade"), ("db", "rebuild")])
+def test_whose_recovery_it_was(
+    noctis: Call, home: Path, command: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noctis("facility", "add", "Alpha")
+    (home / "noctis.db").unlink()
+    monkeypatch.setenv("SUDO_USER", "jane")
+    noctis(*command)
+    assert slugs(noctis) == ["alpha"]
+    (event,) = noctis("event", "list", "--action", "facility.recovered", "--json").json
+    assert event["actor"] == "jane"
 
 
 def test_postgresql_is_backed_up_and_restored(
