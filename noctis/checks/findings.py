@@ -330,7 +330,7 @@ def _our_pids(settings: Settings) -> set[int]:
 
 
 def check_tls(settings: Settings) -> Iterator[Finding]:
-    for entry, sentence in tls.sentences(settings):
+    for entry, sentence in tls.sentences(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
         yield Finding("tls", not entry.problem, sentence, entry.fix)
 
 

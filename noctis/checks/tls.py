@@ -1,11 +1,11 @@
 """Certificates: the ones that are missing, do not fit, or end soon. For `noctis check` and `noctis status`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from noctis.config import Settings
 from noctis.errors import NoctisError
-from noctis.facilities.snapshot import Facility, SnapshotReader
+from noctis.facilities.snapshot import Facility
 from noctis.tls import policy
 
 if TYPE_CHECKING:
@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from noctis.tls.inventory import Entry
 
 
-def certificates(settings: Settings) -> list["Entry"]:
+def certificates(settings: Settings, facilities: Sequence[Facility]) -> list["Entry"]:
     """Every certificate; nothing is read, and no library loaded, where TLS is not used and no file is there."""
-    facilities = SnapshotReader(settings.paths.snapshot).current().facilities
     if not policy.is_used(settings, facilities) and not _has_files(settings):
         return []
     from noctis.tls.inventory import entries
@@ -27,7 +26,7 @@ def _has_files(settings: Settings) -> bool:
     return any(path.exists() for path in (policy.server_files(settings)[0], policy.ca_file(settings)))
 
 
-def _bound(settings: Settings, facilities: tuple[Facility, ...]) -> list["CertificateRecord"]:
+def _bound(settings: Settings, facilities: Sequence[Facility]) -> list["CertificateRecord"]:
     """As the database has them; a database that is down is told of elsewhere."""
     from noctis.db import migrate
     from noctis.db.engine import make_engine
@@ -46,8 +45,8 @@ def _bound(settings: Settings, facilities: tuple[Facility, ...]) -> list["Certif
         engine.dispose()
 
 
-def sentences(settings: Settings) -> Iterator[tuple["Entry", str]]:
-    """Each certificate, and what is to be said of it."""
-    for each in certificates(settings):
+def sentences(settings: Settings, facilities: Sequence[Facility]) -> Iterator[tuple["Entry", str]]:
+    """Each certificate, and what is to be said of it. The facilities are those of the snapshot, disabled ones too."""
+    for each in certificates(settings, facilities):
         until = f"is sound until {each.not_after:%Y-%m-%d}" if each.not_after else "is known by its fingerprint alone"
         yield each, f"{each.title}: {each.problem}" if each.problem else f"{each.title} {until}"

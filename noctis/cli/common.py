@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from noctis.facilities.registry import Registry
+    from noctis.facilities.snapshot import SnapshotReader
     from noctis.supervisor.control import Control
 
 MAKE_A_HOME = "name the right one with --home DIR or NOCTIS_HOME=DIR; make one with ./scripts/run or noctis db upgrade"
@@ -114,6 +115,13 @@ class App:
         from noctis.facilities.registry import Registry
 
         return Registry(self.engine(), self.running_settings, actor=self.actor)
+
+    @cached_property
+    def snapshots(self) -> "SnapshotReader":
+        """The facilities as listeners know them: no database is asked."""
+        from noctis.facilities.snapshot import SnapshotReader
+
+        return SnapshotReader(self.home.snapshot)
 
     @cached_property
     def running_settings(self) -> Settings:

@@ -1,13 +1,17 @@
 """`noctis status`: every listener, the spool, the archiver, the database and the disk, as they are now."""
 
+import contextlib
 import os
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from noctis.cli.common import App, console, emit_json, json_option, moment, safe, size
 from noctis.errors import ExitCode, NoctisError
+
+if TYPE_CHECKING:
+    from noctis.repository.usage import Usage
 
 WATCH_SECONDS = 1.0
 NEARLY_PERCENT = 90  # of a quota: worth a line
@@ -55,8 +59,7 @@ def gather(app: App) -> dict[str, Any]:
         document["supervisor"]["error"] = error.message
     document["home"] = str(app.home.root)
     document["spool"] = spool_status(app)
-    document["database"] = database_status(app)
-    document["usage"] = usage_status(app) if document["database"]["up_to_date"] else None
+    document["database"], document["usage"] = database_status(app)
     document["disk"] = disk_status(app)
     document["archive"] = archive_status(app)
     document["tls"] = tls_status(app)
@@ -82,55 +85,49 @@ def spool_status(app: App) -> dict[str, Any]:
     return {"pending": pending, "oldest_seconds": seconds, "bytes": total}
 
 
-def database_status(app: App) -> dict[str, Any]:
+def database_status(app: App) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """How the database is; and what is archived, against the quotas, of all and of each facility, where it says."""
     from noctis.db import migrate
     from noctis.db.engine import make_engine
+    from noctis.repository.queries import archived_usage
 
     engine = make_engine(app.settings, pooled=False)
     document: dict[str, Any] = {"url": engine.url.render_as_string(hide_password=True), "reachable": False}
+    usage = None
     try:
         state = migrate.schema_state(engine)
         error = None if state.up_to_date else "its schema is not this release's: noctis db upgrade"
         document |= {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": error}
+        if state.up_to_date:
+            with contextlib.suppress(NoctisError):
+                usage = against_quotas(app, archived_usage(engine))
     except NoctisError as error:
         document |= {"schema": None, "up_to_date": False, "error": error.message}
     finally:
         engine.dispose()
-    return document
+    return document, usage
 
 
-def usage_status(app: App) -> dict[str, Any] | None:
-    """What is archived, against the quotas, of all and of each facility; None: the database does not say."""
-    from noctis.db.engine import make_engine
-    from noctis.facilities.snapshot import SnapshotReader
-    from noctis.repository.queries import archived_usage
+def against_quotas(app: App, used: "dict[str, Usage]") -> dict[str, Any]:
     from noctis.repository.usage import NONE, UsageFile, limits_in_all, limits_of, report
 
-    engine = make_engine(app.settings, pooled=False)
-    try:
-        used = archived_usage(engine)
-    except NoctisError:
-        return None
-    finally:
-        engine.dispose()
     storage = app.settings.storage
     return {
         "in_all": report(UsageFile(archived=used).in_all, limits_in_all(storage)),
         "facilities": {
             each.slug: report(used.get(each.slug, NONE), limits_of(each, storage))
-            for each in SnapshotReader(app.home.snapshot).current().facilities
+            for each in app.snapshots.current().facilities
         },
     }
 
 
 def archive_status(app: App) -> dict[str, Any]:
     """For which facilities nothing is filed, as the file system of their folder has too little room."""
-    from noctis.facilities.snapshot import SnapshotReader
     from noctis.repository.room import ArchiveFullError, Room
 
     room = Room(app.home.media, app.settings.storage.reserve_bytes)
     full = {}
-    for each in SnapshotReader(app.home.snapshot).current().facilities:
+    for each in app.snapshots.current().facilities:
         try:
             room.check(each.slug)
         except ArchiveFullError as error:
@@ -154,7 +151,10 @@ def tls_status(app: App) -> list[dict[str, Any]]:
     """Every certificate with its dates, and what is wrong with it."""
     from noctis.checks.tls import sentences
 
-    return [entry.as_json() | {"sentence": sentence} for entry, sentence in sentences(app.settings)]
+    return [
+        entry.as_json() | {"sentence": sentence}
+        for entry, sentence in sentences(app.settings, app.snapshots.current().facilities)
+    ]
 
 
 def verify_status(app: App) -> dict[str, Any]:
