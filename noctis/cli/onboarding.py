@@ -7,49 +7,57 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from noctis.cli.common import App, console, plain, safe
-from noctis.tls.policy import ca_file, policy_of
+from noctis.tls.policy import policy_of
 
 if TYPE_CHECKING:
     from noctis.facilities.records import FacilityRecord
-    from noctis.facilities.snapshot import Facility
 
 
 def onboarding(app: App, record: "FacilityRecord") -> dict[str, Any]:
     """What to type into the modality. On the facility's own port any calling AE title will do."""
-    server = app.running_settings.server
-    host = server.advertised_host or socket.getfqdn()
-    calling = record.devices[0].ae_title if record.devices else record.ae_title
-    facility = app.registry.snapshot().by_slug.get(record.slug)
-
-    def line(tool: str, called: str, port: int, of: "Facility | None", *rest: str) -> str:
-        titles = ["-aet", calling, "-aec", called]
-        return shlex.join([*tool.split(), *tls_options(app, of), *titles, host, str(port), *rest])
-
+    server, host, calling = app.running_settings.server, host_of(app), calling_of(record)
+    own, shared = tls_options(app, record), tls_options(app, None)
+    here = (calling, record.ae_title, host, record.port)
     return {
         "host": host,
         "port": record.port,
-        "tls": bool(tls_options(app, facility)),
+        "tls": bool(own),
         "called_ae_title": record.ae_title,
         "calling_ae_title": calling,
         "calling_ae_titles": [record.ae_title, *(str(device) for device in record.devices)],
-        "echoscu": line("echoscu -v", record.ae_title, record.port, facility),
-        "storescu": line("storescu -v +sd +r", record.ae_title, record.port, facility, "FOLDER"),
+        "echoscu": line(["echoscu", "-v", *own], *here),
+        "storescu": line(["storescu", "-v", "+sd", "+r", *own], *here, "FOLDER"),
         "default_port": {
             "port": server.port,
             "called_ae_title": server.ae_title,
             "calling_ae_title": calling,
-            "echoscu": line("echoscu -v", server.ae_title, server.port, None),
+            "echoscu": line(["echoscu", "-v", *shared], calling, server.ae_title, host, server.port),
         },
     }
 
 
-def tls_options(app: App, facility: "Facility | None") -> list[str]:
+def host_of(app: App) -> str:
+    """What senders call this machine."""
+    return app.running_settings.server.advertised_host or socket.getfqdn()
+
+
+def calling_of(record: "FacilityRecord") -> str:
+    """An AE title that a sender of this facility may call itself."""
+    return record.devices[0].ae_title if record.devices else record.ae_title
+
+
+def line(tool: list[str], calling: str, called: str, host: str, port: int, *files: str) -> str:
+    """dcmtk's command line for a sender: the tool with its options, titles, address, files."""
+    return shlex.join([*tool, "-aet", calling, "-aec", called, host, str(port), *files])
+
+
+def tls_options(app: App, facility: "FacilityRecord | None") -> list[str]:
     """dcmtk's, for the port of `facility` or (None) the default one; none where it is plain."""
     policy = policy_of(app.settings, facility)
     if policy is None:
         return []
     own = ["+tls", "KEY.pem", "CERTIFICATE.pem"] if policy.asks else ["+tla"]
-    return [*own, "+cf", str(ca_file(app.settings))]
+    return [*own, "+cf", str(policy.client_ca)]
 
 
 def show_card(

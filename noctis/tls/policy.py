@@ -4,11 +4,23 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from noctis.config import Settings
 from noctis.facilities.snapshot import Facility
 
 PEM_FOLDER = "facilities"  # below <home>/tls: server certificates of facilities' own ports
+
+
+class HasTls(Protocol):
+    """A facility, as listeners or the registry know it. None: the configured default."""
+
+    @property
+    def slug(self) -> str: ...
+    @property
+    def tls(self) -> str | None: ...
+    @property
+    def client_certificates(self) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,7 @@ class Policy:
         return (self.certificate, self.private_key, *asked)
 
 
-def is_on(settings: Settings, facility: Facility | None) -> bool:
+def is_on(settings: Settings, facility: HasTls | None) -> bool:
     """Whether the port of `facility`, or (None) the default one, speaks TLS."""
     decided = facility.tls if facility is not None else None
     return settings.tls.enabled if decided is None else decided == "on"
@@ -75,7 +87,7 @@ def self_file(settings: Settings) -> Path:
     return settings.paths.tls / "self.pem"
 
 
-def policy_of(settings: Settings, facility: Facility | None) -> Policy | None:
+def policy_of(settings: Settings, facility: HasTls | None) -> Policy | None:
     """TLS as it is at the port of `facility`, or (None) at the default one; None: it is plain."""
     if not is_on(settings, facility):
         return None
