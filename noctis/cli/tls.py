@@ -1,6 +1,5 @@
 """`noctis tls`: certificates of our own CA, and whose client certificates are whose."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from noctis.errors import UsageError
 
 if TYPE_CHECKING:
     from noctis.facilities.certificates import CertificateRegistry
+    from noctis.facilities.records import FacilityRecord
     from noctis.tls.issuing import Issued
 
 CLIENTS = "clients"  # below <home>/tls: what `issue` makes for senders
@@ -38,7 +38,6 @@ def make_ca(app: App, name: str | None, days: int | None, force: bool, as_json: 
     import socket
 
     from noctis.tls import issuing, policy
-    from noctis.tls.inventory import fingerprint_of
 
     app.prepare()
     certificate, key = policy.ca_file(app.settings), policy.ca_key_file(app.settings)
@@ -49,12 +48,10 @@ def make_ca(app: App, name: str | None, days: int | None, force: bool, as_json: 
         )
     issuing.refuse_existing((certificate, key), force=force)
     made = issuing.make_ca(name or f"Noctis CA {socket.gethostname()}", days or issuing.CA_DAYS)
-    issuing.write_private(key, made.key_pem)
-    issuing.write_private(certificate, made.certificate_pem)
-    fingerprint = fingerprint_of(made.certificate)
-    registry(app).note("tls.ca_made", "ca", fingerprint=fingerprint, replaced=force)
+    issuing.save(made, certificate, key)
+    registry(app).note("tls.ca_made", "ca", fingerprint=made.fingerprint, replaced=force)
     if as_json:
-        emit_json({"certificate": str(certificate), "private_key": str(key), "fingerprint": fingerprint})
+        emit_json({"certificate": str(certificate), "private_key": str(key), "fingerprint": made.fingerprint})
         return
     click.echo(f"CA made, valid until {moment(made.certificate.not_valid_after_utc)[:10]}")
     click.echo(f"  certificate  {certificate}   (senders trust this one)")
@@ -106,7 +103,6 @@ def issue_server(
     app: App, facility: str | None, names: tuple[str, ...], days: int | None, force: bool, as_json: bool
 ) -> None:
     from noctis.tls import issuing, policy
-    from noctis.tls.inventory import fingerprint_of
 
     certificates = registry(app)
     settings = app.settings
@@ -122,14 +118,11 @@ def issue_server(
     wanted = [issuing.check_host(name) for name in names] or issuing.names_of(certificate)
     wanted = wanted or issuing.default_names(settings.server.advertised_host, settings.server.bind)
     made = issuing.issue_server(ca, wanted, days or issuing.DAYS)
-    # Between the two files the old pair does not fit: listeners go on with what they have read.
-    issuing.write_private(key, made.key_pem)
-    issuing.write_private(certificate, made.certificate_pem)
-    fingerprint = fingerprint_of(made.certificate)
-    certificates.note("tls.server_issued", "server", slug, fingerprint=fingerprint, names=wanted)
+    issuing.save(made, certificate, key)
+    certificates.note("tls.server_issued", "server", slug, fingerprint=made.fingerprint, names=wanted)
     app.follow()
     if as_json:
-        document = {"certificate": str(certificate), "private_key": str(key), "fingerprint": fingerprint}
+        document = {"certificate": str(certificate), "private_key": str(key), "fingerprint": made.fingerprint}
         emit_json(document | {"facility": slug, "names": wanted})
         return
     whose = f"of the port of {slug}" if slug else "of every port that has none of its own"
@@ -157,7 +150,6 @@ def issue_client(
 ) -> None:
     from noctis.facilities.naming import check_ae_title, slugify
     from noctis.tls import issuing, policy
-    from noctis.tls.inventory import fingerprint_of
 
     certificates = registry(app)
     record = certificates.get(facility)
@@ -169,11 +161,9 @@ def issue_client(
     ca = load_ca(app)
     name = f"{record.name} {device}".strip()
     made = issuing.issue_client(ca, name, days or issuing.DAYS)
-    issuing.write_private(key, made.key_pem)
-    issuing.write_private(certificate, made.certificate_pem)
+    issuing.save(made, certificate, key)
     if password:
         issuing.write_private(p12, made.pkcs12(name, password, ca.certificate))
-    fingerprint = fingerprint_of(made.certificate)
     first = not certificates.bound(record.slug)
     bind(certificates, record.slug, made, device, "certificate.issued")
     app.follow()
@@ -184,7 +174,7 @@ def issue_client(
         "private_key": str(key),
         "pkcs12": str(p12) if password else None,
         "ca": str(policy.ca_file(app.settings)),
-        "fingerprint": fingerprint,
+        "fingerprint": made.fingerprint,
         "not_after": made.certificate.not_valid_after_utc.isoformat(),
         "storescu": storescu(app, record, device, certificate, key),
     }
@@ -205,17 +195,13 @@ def issue_client(
     click.echo(f"  {plain(document['storescu'])}")
 
 
-def storescu(app: App, record: Any, device: str, certificate: Path, key: Path) -> str:
+def storescu(app: App, record: "FacilityRecord", device: str, certificate: Path, key: Path) -> str:
     """dcmtk's command line for this sender."""
-    import socket
-
+    from noctis.cli.onboarding import calling_of, host_of, line
     from noctis.tls import policy
 
-    host = app.running_settings.server.advertised_host or socket.getfqdn()
-    calling = device or (record.devices[0].ae_title if record.devices else record.ae_title)
-    secure = ["+tls", str(key), str(certificate), "+cf", str(policy.ca_file(app.settings))]
-    rest = ["-aet", calling, "-aec", record.ae_title, host, str(record.port), "FILE"]
-    return shlex.join(["storescu", "-v", *secure, *rest])
+    tool = ["storescu", "-v", "+tls", str(key), str(certificate), "+cf", str(policy.ca_file(app.settings))]
+    return line(tool, device or calling_of(record), record.ae_title, host_of(app), record.port, "FILE")
 
 
 def load_ca(app: App) -> "Issued":
@@ -225,11 +211,9 @@ def load_ca(app: App) -> "Issued":
 
 
 def bind(certificates: "CertificateRegistry", facility: str, made: "Issued", device: str, action: str) -> None:
-    from noctis.tls.inventory import fingerprint_of
-
     certificates.bind(
         facility,
-        fingerprint_of(made.certificate),
+        made.fingerprint,
         device=device,
         subject=made.certificate.subject.rfc4514_string(),
         not_after=made.certificate.not_valid_after_utc,

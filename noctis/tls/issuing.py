@@ -22,7 +22,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from noctis.errors import ConflictError, UsageError
 from noctis.home import owner_of
-from noctis.tls.inventory import Unreadable, read_certificates
+from noctis.tls.inventory import Unreadable, fingerprint_of, read_certificates
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -39,6 +39,10 @@ class Issued:
 
     certificate: x509.Certificate
     key: Key
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.certificate)
 
     @property
     def certificate_pem(self) -> bytes:
@@ -251,6 +255,18 @@ def refuse_existing(paths: Iterable[Path], *, force: bool) -> None:
         raise ConflictError(
             f"{there[0]} is there already (of {owner_of(there[0])})", fix="say --force to make a new one in its place"
         )
+
+
+def save(made: Issued, certificate: Path, key: Path) -> None:
+    """Both files. Between the two the old pair does not fit: listeners go on with what they have read.
+
+    Raises
+    ------
+    UsageError
+        One cannot be written.
+    """
+    write_private(key, made.key_pem)
+    write_private(certificate, made.certificate_pem)
 
 
 def write_private(path: Path, content: bytes) -> None:
