@@ -6,12 +6,12 @@ never changed in place once it was made.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from noctis.files import write_whole
 from noctis.repository.spool_entries import sync_folder
 
 OPEN_MAX = 5000  # of one table; beyond it the oldest are given up
@@ -49,12 +49,7 @@ class Cursor:
 
     def save(self, path: Path) -> None:
         """Raises `OSError`; then the one before is still there."""
-        partial = path.with_name(path.name + ".new")
-        with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-            json.dump(asdict(self), file, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        write_whole(path, json.dumps(asdict(self), separators=(",", ":")).encode())
         sync_folder(path.parent)
 
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from noctis.errors import StorageError
+from noctis.files import write_whole
 from noctis.home import Home
 
 if TYPE_CHECKING:
@@ -101,13 +102,7 @@ def read(home: Home) -> LastVerify | None:
 
 def write(home: Home, last: LastVerify) -> None:
     """Replace the file, whole or not at all."""
-    path = home.run / "verify.json"
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w") as file:
-        json.dump(asdict(last), file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_whole(home.run / "verify.json", json.dumps(asdict(last)).encode())
 
 
 def conclude(home: Home, report: "Report", began: datetime, actor: str) -> LastVerify:

@@ -7,7 +7,6 @@ there, and that none is overwritten unless that was asked for.
 """
 
 import ipaddress
-import os
 import socket
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from noctis.errors import ConflictError, UsageError
+from noctis.files import write_whole
 from noctis.home import owner_of
 from noctis.tls.inventory import Unreadable, fingerprint_of, read_certificates
 
@@ -277,18 +277,10 @@ def write_private(path: Path, content: bytes) -> None:
     UsageError
         It cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise UsageError(
             f"cannot write {path}: {error.strerror}", fix="name another folder, or check its owner"
         ) from error

@@ -253,6 +253,13 @@ def test_a_bound_certificate_of_unknown_end(noctis: Call, facility: str) -> None
     assert [fix for _, fix in said(noctis)] == ["noctis tls issue --server"]
 
 
+def test_a_folder_that_cannot_be_made_is_told(noctis: Call, facility: str, tmp_path: Path) -> None:
+    noctis("tls", "make-ca")
+    (tmp_path / "file").write_text("")
+    answer = noctis("tls", "issue", facility, "--out", tmp_path / "file" / "folder", code=2)
+    assert "cannot write" in answer.err
+
+
 def test_dates_of_what_is_made(noctis: Call, facility: str, home: Path) -> None:
     noctis("tls", "make-ca", "--days", 100)
     noctis("tls", "issue", facility, "--days", 30)
