@@ -109,6 +109,11 @@ def whoami() -> str:
     return user_name(os.geteuid())
 
 
+def actor() -> str:
+    """Who gives the command, for the events: the login behind sudo, else the user."""
+    return os.environ.get("SUDO_USER") or user_name(os.getuid())
+
+
 def owner_of(path: Path) -> str:
     """The name of the user who owns `path`, or its number."""
     return user_name(path.stat().st_uid)

@@ -16,7 +16,7 @@ import click
 import noctis
 from noctis.config import Settings, home_is_explicit, load_settings
 from noctis.errors import ExitCode, HomeError, NoctisError, SupervisorError
-from noctis.home import Home, user_name
+from noctis.home import Home, actor, user_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -164,11 +164,6 @@ def _is_home(home: Home) -> bool:
     if home.root.is_dir() and not os.access(home.root, os.W_OK | os.X_OK):
         return True
     return any(path.exists() for path in (home.run, home.spool, home.sqlite))
-
-
-def actor() -> str:
-    """Who gives the command, for the events: the login behind sudo, else the user."""
-    return os.environ.get("SUDO_USER") or user_name(os.getuid())
 
 
 def become(owner: os.stat_result) -> None:

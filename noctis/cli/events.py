@@ -7,7 +7,6 @@ Facilities and devices are another matter: the registry writes their events with
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -56,14 +55,8 @@ def note_query(app: App, action: str, *, facility: str | None = None, **asked: s
 
 
 def _append(app: App, action: str, subject: str, facility: str | None, detail: dict[str, Any]) -> bool:
-    return Journal(app.home.journal, JOURNAL).append(
-        "event",
-        at=datetime.now(UTC).isoformat(),
-        actor=app.actor,
-        action=action,
-        slug=facility,
-        subject=_clean(subject),
-        detail=_clean(detail),
+    return Journal(app.home.journal, JOURNAL).event(
+        app.actor, action, _clean(detail), subject=_clean(subject), slug=facility
     )
 
 

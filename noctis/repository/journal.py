@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,30 @@ class Journal:
                     os.close(descriptor)  # taken between open and lock: once more, into a new file
         except OSError:
             return False
+
+    def event(
+        self,
+        actor: str,
+        action: str,
+        detail: dict[str, Any],
+        *,
+        subject: str = "",
+        slug: str | None = None,
+        at: datetime | None = None,
+    ) -> bool:
+        """Write an event, as the archiver enters it into the table; False if it was dropped.
+
+        Parameters
+        ----------
+        detail
+            What JSON can say.
+        slug
+            The facility's, where it concerns one.
+        at
+            None: now.
+        """
+        when = (at or datetime.now(UTC)).isoformat()
+        return self.append("event", at=when, actor=actor, action=action, slug=slug, subject=subject, detail=detail)
 
     def _is_ours(self, inode: int) -> bool:
         """Whether the file under our name is still the one that was opened: it may be taken at any moment."""

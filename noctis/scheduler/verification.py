@@ -125,5 +125,5 @@ def conclude(home: Home, report: "Report", began: datetime, actor: str) -> LastV
             {"kind": str(each.kind), "facility": each.facility, "subject": each.subject[:200]}
             for each in report.findings[:SHOWN]
         ]
-    Journal(home.journal, "verify").append("event", at=ended.isoformat(), actor=actor, action=ACTION, detail=detail)
+    Journal(home.journal, "verify").event(actor, ACTION, detail, at=ended)
     return last

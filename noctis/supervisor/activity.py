@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from noctis import __version__
-from noctis.home import Home, user_name
+from noctis.home import Home, actor
 from noctis.repository.journal import Journal
 
 MARK = "supervisor.running"  # in run/, from a start to its stop
@@ -29,8 +29,8 @@ class Activity:
         lost = self._left()
         if lost is not None:
             self.note("application.lost", **lost)
-        now = _now()
-        self.note("application.started", version=__version__, pid=os.getpid(), by=_user())
+        now = datetime.now(UTC).isoformat()
+        self.note("application.started", version=__version__, pid=os.getpid(), by=actor())
         try:
             self._mark.write_text(json.dumps({"pid": os.getpid(), "started_at": now}), encoding="ascii")
         except OSError:
@@ -38,11 +38,11 @@ class Activity:
 
     def stopped(self, *, reload: bool = False) -> None:
         """All is over; `reload`: for a moment."""
-        self.note("application.stopped", version=__version__, pid=os.getpid(), by=_user(), reload=reload)
+        self.note("application.stopped", version=__version__, pid=os.getpid(), by=actor(), reload=reload)
         self._mark.unlink(missing_ok=True)
 
     def note(self, action: str, **detail: Any) -> None:
-        self._journal.append("event", at=_now(), actor=ACTOR, action=action, subject="noctis", detail=detail)
+        self._journal.event(ACTOR, action, detail, subject="noctis")
 
     def _left(self) -> dict[str, Any] | None:
         try:
@@ -52,11 +52,3 @@ class Activity:
         except (OSError, ValueError):
             return {}  # it was being written
         return {name: left[name] for name in ("pid", "started_at") if name in left} if isinstance(left, dict) else {}
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
-
-
-def _user() -> str:
-    return os.environ.get("SUDO_USER") or user_name(os.getuid())

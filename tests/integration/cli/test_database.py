@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from noctis.cli import common
 from noctis.config import load_settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.facilities import watcher
 from noctis.facilities.snapshot import SnapshotReader
+from noctis.home import actor
 from tests.integration.cli.conftest import Call
 from tests.postgres import PostgresServer
 
@@ -134,7 +134,7 @@ def test_the_first_command_on_a_lost_database_takes_the_facilities_of_the_snapsh
     known = SnapshotReader(home / "run" / "facilities.json").current()
     assert sorted(known.by_slug) == ["alpha", "beta"]
     events = noctis("event", "list", "--action", "facility.recovered", "--json").json
-    assert [(each["facility"], each["actor"]) for each in events] == [("alpha", common.actor())]
+    assert [(each["facility"], each["actor"]) for each in events] == [("alpha", actor())]
 
 
 @pytest.mark.parametrize("command", [("db", "upgrade"), ("db", "rebuild")])

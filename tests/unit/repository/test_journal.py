@@ -1,6 +1,7 @@
 """The journal: whole lines, taken whole, also while they are written."""
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,27 @@ def test_what_is_appended_is_taken_once(tmp_path: Path) -> None:
     assert lines(tmp_path) == []
     assert journal.append("again")
     assert lines(tmp_path) == [{"kind": "again"}]
+
+
+def test_an_event(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "operator")
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert journal.event("jane", "study.seen", {"n": 1}, subject="x", slug="central", at=at)
+    before = datetime.now(UTC)
+    assert journal.event("jane", "study.seen", {})
+    first, second = lines(tmp_path)
+    assert first == {
+        "kind": "event",
+        "at": "2026-01-02T03:04:05+00:00",
+        "actor": "jane",
+        "action": "study.seen",
+        "slug": "central",
+        "subject": "x",
+        "detail": {"n": 1},
+    }
+    assert isinstance(second, dict)
+    assert (second["slug"], second["subject"]) == (None, "")
+    assert before <= datetime.fromisoformat(second["at"]) <= datetime.now(UTC)
 
 
 def test_what_was_taken_and_not_finished_comes_again(tmp_path: Path) -> None:
