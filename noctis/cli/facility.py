@@ -10,7 +10,6 @@ from noctis.errors import ExitCode, SupervisorError, UsageError
 
 if TYPE_CHECKING:
     from noctis.facilities.records import FacilityRecord
-    from noctis.repository.usage import Usage
 
 WAIT_SECONDS = 10.0  # how long `add` waits for the listener
 
@@ -132,10 +131,17 @@ def list_(app: App, removed: bool, as_json: bool) -> None:
     records = app.registry.all(removed=removed)
     states = listener_states(app)
     if as_json:
-        used = archived(app)
+        from noctis.repository.queries import archived_usage
+        from noctis.repository.usage import NONE, limits_of, report
+
+        used, storage = archived_usage(app.engine()), app.settings.storage
         emit_json(
             [
-                record.as_json() | {"listener": states.get(record.slug), "usage": usage_of(app, record, used)}
+                record.as_json()
+                | {
+                    "listener": states.get(record.slug),
+                    "usage": report(used.get(record.slug, NONE), limits_of(record, storage)),
+                }
                 for record in records
             ]
         )
@@ -158,19 +164,6 @@ def list_(app: App, removed: bool, as_json: bool) -> None:
     )
 
 
-def archived(app: App) -> "dict[str, Usage]":
-    from noctis.repository.queries import archived_usage
-
-    return archived_usage(app.engine())
-
-
-def usage_of(app: App, record: "FacilityRecord", used: "dict[str, Usage]") -> dict[str, Any]:
-    """What is in its archive, against the quotas that are in force for it."""
-    from noctis.repository.usage import NONE, limits_of, report
-
-    return report(used.get(record.slug, NONE), limits_of(record, app.settings.storage))
-
-
 def listener_states(app: App) -> dict[str, str]:
     """Slug → state, of what runs; empty without a supervisor."""
     if not app.control.is_running():
@@ -191,12 +184,13 @@ def state_of(record: "FacilityRecord", states: dict[str, str]) -> str:
 def show(app: App, name: str, as_json: bool) -> None:
     """Show one facility and what to type into its modalities."""
     from noctis.cli.onboarding import onboarding
-    from noctis.repository.usage import limits_of
+    from noctis.repository.queries import archived_usage
+    from noctis.repository.usage import NONE, limits_of, report
 
     record = app.registry.get(name)
     listener = app.control.listener(record.slug) if app.control.is_running() else None
-    usage = usage_of(app, record, archived(app))
     limits = limits_of(record, app.settings.storage)
+    usage = report(archived_usage(app.engine(), record.id).get(record.slug, NONE), limits)
     if as_json:
         more = {"usage": usage, "limits": limits._asdict(), "onboarding": onboarding(app, record)}
         emit_json(record.as_json() | {"listener": listener} | more)

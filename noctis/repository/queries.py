@@ -218,18 +218,17 @@ def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[
         return [(row.sop_instance_uid, row.sha256, row.received_at) for row in connection.execute(query)]
 
 
-def archived_usage(engine: Engine) -> dict[str, Usage]:
-    """What every facility that has any study has in the archive, removed ones too, by slug."""
+def archived_usage(engine: Engine, facility_id: int | None = None) -> dict[str, Usage]:
+    """What every facility that has any study has in the archive, removed ones too, by slug; or one facility alone."""
     by = Study.facility_id + literal_column(
         "0"
     )  # not by the index, whose order is not the table's: one pass over the table
-    sums = (
-        select(
-            by.label("facility_id"), func.sum(Study.instances).label("instances"), func.sum(Study.bytes).label("size")
-        )
-        .group_by(by)
-        .subquery()
-    )
+    summed = select(
+        by.label("facility_id"), func.sum(Study.instances).label("instances"), func.sum(Study.bytes).label("size")
+    ).group_by(by)
+    if facility_id is not None:
+        summed = summed.where(Study.facility_id == facility_id)
+    sums = summed.subquery()
     query = select(Facility.slug, sums.c.instances, sums.c.size).join(sums, sums.c.facility_id == Facility.id)
     with reading(engine) as connection:
         return {slug: Usage(int(instances), int(size)) for slug, instances, size in connection.execute(query)}

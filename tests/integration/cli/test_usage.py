@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from noctis.checks import findings
+from noctis.config import load_settings
+from noctis.db.engine import make_engine
+from noctis.repository.queries import archived_usage
+from noctis.repository.usage import Usage
 from tests.integration.cli.conftest import Call
 from tests.integration.cli.test_check import wrong
 from tests.samples import write_study
@@ -53,6 +57,19 @@ def test_a_facility_shows_what_it_has_and_may_have(noctis: Call, filed: int, mon
     usage = noctis("status", "--json", code=1).json["usage"]
     assert usage["facilities"] == listed
     assert (usage["in_all"]["instances"], usage["in_all"]["quota_bytes"]) == (10, None)
+
+
+def test_one_facility_is_summed_alone(noctis: Call, home: Path, filed: int, tmp_path: Path) -> None:
+    write_study(tmp_path / "b", 2)
+    noctis("import", "north", tmp_path / "b")
+    ids = {each["slug"]: each["id"] for each in noctis("facility", "list", "--json").json}
+    engine = make_engine(load_settings(options={"home": str(home)}), pooled=False)
+    both = archived_usage(engine)
+    assert both["central"] == Usage(10, filed)
+    assert both["north"].instances == 2
+    assert [archived_usage(engine, ids[slug]) for slug in both] == [{slug: usage} for slug, usage in both.items()]
+    assert archived_usage(engine, 0) == {}
+    engine.dispose()
 
 
 def test_nearly_full_and_full_are_findings(noctis: Call, filed: int, monkeypatch: pytest.MonkeyPatch) -> None:
