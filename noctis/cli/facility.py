@@ -7,6 +7,7 @@ import click
 
 from noctis.cli.common import App, console, emit_json, json_option, moment, plain, show_fields, show_table, size
 from noctis.errors import ExitCode, SupervisorError, UsageError
+from noctis.facilities.records import CHOICES, parse_device
 
 if TYPE_CHECKING:
     from noctis.facilities.records import FacilityRecord
@@ -51,18 +52,14 @@ def policy_options(function: Any) -> Any:
         ("--quota-instances", "quota_instances", "How many instances it may have; beyond it C-STORE answers A700."),
     )
     choices = (
-        (
-            "--conflict",
-            ("keep", "replace"),
-            "The same SOP Instance UID with other bytes: keep the first, or replace it.",
-        ),
-        ("--tls", ("on", "off"), "Whether its own port speaks TLS."),
-        ("--client-certificates", ("required", "optional", "off"), "Whether TLS callers must show a certificate."),
+        ("--conflict", "conflict", "The same SOP Instance UID with other bytes: keep the first, or replace it."),
+        ("--tls", "tls", "Whether its own port speaks TLS."),
+        ("--client-certificates", "client_certificates", "Whether TLS callers must show a certificate."),
     )
     for option, field, text in reversed(limits):
         function = click.option(option, field, type=NumberOrDefault(), metavar="N|default", help=text)(function)
-    for option, words, text in reversed(choices):
-        function = click.option(option, type=click.Choice([*words, DEFAULT]), help=text)(function)
+    for option, field, text in reversed(choices):
+        function = click.option(option, field, type=click.Choice([*CHOICES[field], DEFAULT]), help=text)(function)
     return function
 
 
@@ -88,7 +85,6 @@ def add(
 ) -> None:
     """Add a facility: it gets an AE title, a port and, when a supervisor runs, a listener at once."""
     from noctis.cli.onboarding import onboarding, show_card
-    from noctis.facilities.records import parse_device
 
     parsed = [parse_device(device) for device in devices]
     app.prepare()

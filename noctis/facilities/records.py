@@ -8,6 +8,12 @@ from typing import Any
 from noctis.errors import UsageError
 from noctis.facilities import naming
 
+CHOICES = {  # field → what it may be besides None, which is the configured default
+    "conflict": ("keep", "replace"),
+    "tls": ("on", "off"),
+    "client_certificates": ("required", "optional", "off"),
+}
+
 
 @dataclass(frozen=True)
 class DeviceRecord:

@@ -23,15 +23,15 @@ from noctis.facilities import naming, ports
 from noctis.facilities import snapshot as snapshots
 from noctis.facilities.bindings import unbind_device
 from noctis.facilities.recognition import strip_title
-from noctis.facilities.records import DeviceRecord, FacilityRecord
+from noctis.facilities.records import CHOICES, DeviceRecord, FacilityRecord
 
-CONFLICT_POLICIES = ("keep", "replace")
-CHOICES = {  # field → what it may be besides None, which is the configured default
-    "conflict": CONFLICT_POLICIES,
-    "tls": ("on", "off"),
-    "client_certificates": ("required", "optional", "off"),
+LIMITS = {  # field → how many bits its column takes
+    "quarantine_max_instances": 31,
+    "max_associations": 31,
+    "max_instance_bytes": 63,
+    "quota_bytes": 63,
+    "quota_instances": 63,
 }
-LIMITS = ("quarantine_max_instances", "max_associations", "max_instance_bytes", "quota_bytes", "quota_instances")
 WORKERS_MAX = 64
 
 
@@ -378,14 +378,11 @@ def _check_workers(workers: int) -> int:
 
 
 def _check_policy(field: str, value: Any) -> None:
-    choices = CHOICES.get(field)
-    if choices and value not in (None, *choices):
-        raise UsageError(f"{field} is {' or '.join(choices)}, not {value!r}")
-    if (
-        field in LIMITS
-        and value is not None
-        and not 0 <= value < 1 << (31 if field.startswith(("max_a", "quar")) else 63)
-    ):
+    if value is None:
+        return
+    if field in CHOICES and value not in CHOICES[field]:
+        raise UsageError(f"{field} is {' or '.join(CHOICES[field])}, not {value!r}")
+    if field in LIMITS and not 0 <= value < 1 << LIMITS[field]:
         raise UsageError(f"{field} is a number from 0 on, not {value!r}")
 
 

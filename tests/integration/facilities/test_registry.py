@@ -3,13 +3,13 @@
 import threading
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import BigInteger, Engine, select, text
 
 from noctis.config import Settings
 from noctis.db import models
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities.records import parse_device
-from noctis.facilities.registry import Registry
+from noctis.facilities.registry import LIMITS, Registry
 
 
 @pytest.fixture
@@ -200,3 +200,15 @@ def test_malformed_devices_are_explained(text_: str) -> None:
 )
 def test_devices_as_they_are_written(written: str, stored: str) -> None:
     assert str(parse_device(written)) == stored
+
+
+def test_a_limit_is_as_large_as_its_column(registry: Registry) -> None:
+    registry.add("Central")
+    for field, bits in LIMITS.items():
+        wide = isinstance(models.Facility.__table__.c[field].type, BigInteger)
+        assert bits == (63 if wide else 31)
+        assert getattr(registry.edit("central", {field: (1 << bits) - 1}), field) == (1 << bits) - 1
+        for value in (1 << bits, -1):
+            with pytest.raises(UsageError, match="a number from 0 on"):
+                registry.edit("central", {field: value})
+        assert getattr(registry.edit("central", {field: None}), field) is None
