@@ -1,6 +1,5 @@
 """A C-ECHO to a listener of this machine, by a real SCU.
 
-
 At a TLS port the listener's certificate is checked against the file that it serves, and a client certificate of our
 own is shown: signed by itself, valid for a day, in <home>/tls/self.pem for the home's owner alone. Listeners take that
 one besides those of tls.client_ca, at every door, for Verification and nothing else. Where this machine's own address

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from noctis.audit.syslog import Sender
@@ -21,7 +20,7 @@ from noctis.errors import NoctisError
 from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.home import Home, owner_of, user_name, whoami
 from noctis.repository.queries import archived_usage, last_received
-from noctis.repository.room import Room
+from noctis.repository.room import Room, Space
 from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
 from noctis.scheduler import times, verification
 from noctis.supervisor.control import START_IT, Control
@@ -169,10 +168,8 @@ def _ntp() -> bool | None:
 def check_disk(settings: Settings) -> Iterator[Finding]:
     reserve = settings.storage.reserve_bytes
     for name, folder in (("spool", settings.paths.spool), ("archive", settings.paths.media)):
-        if not folder.is_dir():
-            continue
-        found = os.statvfs(folder)
-        yield _free(name, folder, found.f_bavail * found.f_frsize, reserve)
+        if folder.is_dir():
+            yield _free(name, Room(folder).space(), reserve)
     media = settings.paths.media
     if media.is_dir():
         room = Room(media, reserve)
@@ -180,13 +177,13 @@ def check_disk(settings: Settings) -> Iterator[Finding]:
         for each in _facilities(settings):
             own = room.space(each.slug)
             if own.device != shared:
-                yield _free(f"archive of '{each.name}'", own.folder, own.free, reserve)
+                yield _free(f"archive of '{each.name}'", own, reserve)
 
 
-def _free(name: str, folder: Path, free: int, reserve: int) -> Finding:
-    text = f"{free >> 20} MiB are free for the {name}; the reserve is {reserve >> 20} MiB"
-    fix = f"make room on the file system of {folder}, or lower storage.reserve_bytes"
-    return Finding("disk", True, text) if free > reserve else Finding("disk", False, text, fix)
+def _free(name: str, space: Space, reserve: int) -> Finding:
+    text = f"{space.free >> 20} MiB are free for the {name}; the reserve is {reserve >> 20} MiB"
+    fix = f"make room on the file system of {space.folder}, or lower storage.reserve_bytes"
+    return Finding("disk", True, text) if space.free > reserve else Finding("disk", False, text, fix)
 
 
 def check_quotas(settings: Settings) -> Iterator[Finding]:

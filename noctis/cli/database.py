@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from noctis.cli.archive import answer, counts, progress_bar
 from noctis.cli.common import App, emit_json, json_option
 from noctis.cli.events import note
 from noctis.config import home_is_explicit
@@ -148,11 +149,10 @@ def rebuild(app: App) -> int:
             fix="make an empty database and name it in database.url; or: noctis archive reindex",
         )
     app.tell_recovered(recover.upgrade(engine, app.settings, app.actor)[1])
-    report = reindex(app.settings, engine)
-    click.echo(f"{report.rows} instances are indexed anew from {report.files} files.")
-    for finding in report.findings:
-        click.echo(f"{finding.kind}: {finding.facility} {finding.subject} {finding.detail}", err=True)
-    return ExitCode.DONE if report.sound else ExitCode.FOUND_WRONG
+    with progress_bar("indexing") as update:
+        report = reindex(app.settings, engine, update)
+    note(app, "database.rebuilt", **counts(report))
+    return answer(report, False, f"{report.rows} instances are indexed anew from {report.files} files.")
 
 
 def refuse_while_running(app: App) -> None:

@@ -1,7 +1,6 @@
 """`noctis status`: every listener, the spool, the archiver, the database and the disk, as they are now."""
 
 import contextlib
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +135,15 @@ def archive_status(app: App) -> dict[str, Any]:
 
 
 def disk_status(app: App) -> dict[str, Any]:
+    from noctis.repository.room import Room
+
     folder = app.home.media
     while not folder.is_dir():
         folder = folder.parent
-    found = os.statvfs(folder)
+    space = Room(folder).space()
     return {
-        "free_bytes": found.f_bavail * found.f_frsize,
-        "total_bytes": found.f_blocks * found.f_frsize,
+        "free_bytes": space.free,
+        "total_bytes": space.total,
         "reserve_bytes": app.settings.storage.reserve_bytes,
     }
 

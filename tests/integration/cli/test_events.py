@@ -1,6 +1,7 @@
 """What commands leave behind: queries without what was typed of patients, and what operators did."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_what_an_operator_did(noctis: Call, home: Path, tmp_path: Path) -> None:
     assert [line["action"] for line in found] == expected
     verified = found[0]["detail"]
     assert (verified["files"], verified["rows"], verified["findings"]) == (2, 2, {})
+    assert noctis("db", "rebuild").out.endswith("2 instances are indexed anew from 2 files.\n")
+    (rebuilt,) = left(home)
+    assert (rebuilt["action"], rebuilt["detail"]) == (
+        "database.rebuilt",
+        {"files": 2, "rows": 2, "sound": True, "findings": {}},
+    )
+    shutil.copytree(home / "media" / "dicom_files" / "central", home / "media" / "dicom_files" / "unknown")
+    out = noctis("db", "rebuild", code=1).out
+    assert "unknown_facility" in out
+    assert left(home)[0]["detail"]["findings"] == {"unknown_facility": 1}
 
 
 def test_the_quarantine_tells_of_the_study(noctis: Call, home: Path, tmp_path: Path) -> None:
