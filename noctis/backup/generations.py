@@ -11,7 +11,6 @@ at a time changes a backup folder; it holds the lock.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from noctis import locks
 from noctis.errors import StorageError, UsageError
 from noctis.home import whoami
 from noctis.repository.archive import sync_file_system
@@ -95,19 +95,14 @@ def locked(folder: Path) -> Iterator[None]:
         Another process does, or the folder cannot be written.
     """
     try:
-        descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = locks.hold(folder / ".lock")
+    except locks.HeldError as held:
+        raise StorageError(f"another backup into {folder} runs (pid {held.pid})", fix="wait for it to end") from None
     except OSError as error:
         raise StorageError(
             f"the backup folder {folder} cannot be written: {error.strerror}", fix=f"give it to {whoami()}"
         ) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise StorageError(f"another backup into {folder} runs (pid {pid})", fix="wait for it to end") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -6,7 +6,6 @@ verify that was interrupted notes nothing. Holds no patient's data: paths of the
 """
 
 import contextlib
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from noctis import locks
 from noctis.errors import StorageError
 from noctis.files import write_whole
 from noctis.home import Home
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from noctis.repository.verify import Report
 
 ACTION = "archive.verified"
+LOCK = "verify.lock"  # in run/
 SHOWN = 20  # findings in the event, one by one
 
 
@@ -59,27 +60,25 @@ def only_one(home: Home) -> Iterator[None]:
     BusyError
         Somebody else holds it.
     """
-    descriptor = os.open(home.run / "verify.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-            raise BusyError(
-                f"a verify runs on this home already (pid {pid})", fix="wait for it: noctis status shows its result"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        descriptor = locks.hold(home.run / LOCK)
+    except locks.HeldError as held:
+        raise BusyError(
+            f"a verify runs on this home already (pid {held.pid})", fix="wait for it: noctis status shows its result"
+        ) from None
+    try:
         yield
-        os.ftruncate(descriptor, 0)
     finally:
-        os.close(descriptor)
+        try:
+            os.ftruncate(descriptor, 0)  # nobody verifies now, however it ended: see `running_pid`
+        finally:
+            os.close(descriptor)
 
 
 def running_pid(home: Home) -> int | None:
     """The process that verifies now, if one does. Takes no lock, so it is in nobody's way."""
     try:
-        pid = int((home.run / "verify.lock").read_text(encoding="ascii"))
+        pid = int((home.run / LOCK).read_text(encoding="ascii"))
         os.kill(pid, 0)
     except PermissionError:
         return pid

@@ -6,7 +6,6 @@ starts, stops or re-binds only those that differ. The watcher, a child, keeps th
 
 import contextlib
 import ctypes
-import fcntl
 import gc
 import os
 import signal
@@ -25,7 +24,7 @@ from supervisor import supervisord
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
 
-from noctis import __version__
+from noctis import __version__, locks
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
@@ -351,18 +350,12 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
 
 def _only_one(path: Path) -> int:
     """Hold the lock of this home, or say who does."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        os.close(descriptor)
+        return locks.hold(path)
+    except locks.HeldError as held:
         raise SupervisorError(
-            f"a supervisor runs on this home already (pid {pid})", fix="noctis status, or stop that one first"
+            f"a supervisor runs on this home already (pid {held.pid})", fix="noctis status, or stop that one first"
         ) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
 
 
 def _wait_single_thread() -> None:

@@ -114,6 +114,7 @@ def test_with_the_database_away_it_is_tried_again(due: Callable[[], Scheduler], 
     settings.paths.sqlite.rename(away)
     scheduler.look()
     assert ended(settings) is None
+    assert verification.running_pid(settings.paths) is None  # the lock file of one that failed names nobody
     away.rename(settings.paths.sqlite)
     scheduler.look()
     assert ended(settings) is None  # not at once
