@@ -27,6 +27,7 @@ from noctis.config import Settings
 from noctis.errors import StorageError
 from noctis.repository.index import quarantine_name
 from noctis.repository.journal import Journal
+from noctis.repository.room import FULL
 
 Progress = Callable[[int, int], None]  # files done, files in all
 
@@ -110,28 +111,25 @@ def backup(
         complete = generations.generations(folder)
         previous = complete[-1] if complete else None
         partial, left = generations.begin(folder, began)
-        run = _Run(settings, engine, partial, previous, left, link, progress)
         try:
-            run.everything(config)
+            run = _Run(settings, engine, partial, previous, left, link, progress)
+            with closing(run):
+                run.everything(config)
+            result = run.result
+            result.seconds = round((datetime.now(UTC) - began).total_seconds(), 2)
+            generation = generations.finish(partial, run.manifest(began))
+        except NotEnoughRoomError:
+            generations.remove(partial)
+            raise
         except OSError as error:
-            run.close()
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            if full:
+            full = error.errno in FULL
+            if full and partial.exists():
                 generations.remove(partial)
             where = f" ({error.filename})" if error.filename else ""
             raise StorageError(
                 f"the backup was not made: {error.strerror}{where}",
                 fix=f"make room on the file system of {folder}: --keep N removes old generations" if full else None,
             ) from error
-        except NotEnoughRoomError:
-            run.close()
-            generations.remove(partial)
-            raise
-        finally:
-            run.close()
-        result = run.result
-        result.seconds = round((datetime.now(UTC) - began).total_seconds(), 2)
-        generation = generations.finish(partial, run.manifest(began))
         result.generation = generation.name
         for path in left:
             generations.remove(path)
@@ -335,7 +333,7 @@ class _Run:
         except FileNotFoundError:
             return "missing", "the index tells of it, and there is no such file"
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE):
+            if error.errno in (*FULL, errno.EROFS, errno.EMFILE):
                 raise
             return "unreadable", str(error.strerror)
         if (copied.bytes, copied.dataset_sha256) == (size, sha256):

@@ -257,6 +257,32 @@ def test_a_disk_that_fills_up_leaves_the_complete_ones(
 
 
 @pytest.mark.usefixtures("filed")
+@pytest.mark.parametrize("also", [None, "copy_instance", "sync_file_system"])
+def test_a_disk_that_is_full_at_the_end_leaves_nothing(
+    also: str | None, save: SaveInto, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of files is written late, from a buffer: its own end may be what finds no room, or what fails next."""
+
+    class FullLedger(files.Ledger):
+        def __init__(self, path: Path, root: Path) -> None:
+            super().__init__(path, root)
+            if also != "sync_file_system":
+                self._file.close()
+                self._file = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "Ledger", FullLedger)
+    if also is not None:
+        monkeypatch.setattr(files if hasattr(files, also) else generations, also, full)
+    with pytest.raises(StorageError, match="the backup was not made: No space left") as caught:
+        save()
+    assert "--keep" in str(caught.value)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.usefixtures("filed")
 def test_a_home_that_holds_anything_is_left_alone(save: SaveInto, bring_back: Bring, tmp_path: Path) -> None:
     save()
     (tmp_path / "restored0").mkdir()
