@@ -26,12 +26,22 @@ class Copied:
     """What was read."""
 
     bytes: int
-    sha256: str  # of the whole file
-    dataset_sha256: str = ""  # of the data set; "": it is no file of ours
+    sha256: str = ""  # of the whole file; "": it was not asked for
+    dataset_sha256: str = ""  # of the data set; "": it was not asked for, or it is no file of ours
 
 
-def copy(source: int, target: Path, *, length: int | None = None, dataset_start: int | None = None) -> Copied:
-    """Copy an open file, or its first `length` bytes, to `target`, which must not exist; its time goes with it."""
+def copy(
+    source: int, target: Path, *, length: int | None = None, whole: bool = True, dataset_start: int | None = None
+) -> Copied:
+    """Copy an open file, or its first `length` bytes, to `target`, which must not exist; its time goes with it.
+
+    Parameters
+    ----------
+    whole
+        Whether the digest of all of it is wanted.
+    dataset_start
+        Where the data set begins whose digest is wanted.
+    """
     temporary = f"{target}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
     try:
@@ -40,7 +50,7 @@ def copy(source: int, target: Path, *, length: int | None = None, dataset_start:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(temporary, flags, 0o600)
     try:
-        copied = _pour(source, descriptor, length, dataset_start)
+        copied = _pour(source, descriptor, length, whole, dataset_start)
         status = os.fstat(source)
         os.utime(descriptor, ns=(status.st_atime_ns, status.st_mtime_ns))
         os.rename(temporary, target)
@@ -53,19 +63,20 @@ def copy(source: int, target: Path, *, length: int | None = None, dataset_start:
     return copied
 
 
-def digest(source: int, *, dataset_start: int | None = None) -> Copied:
+def digest(source: int, *, whole: bool = True, dataset_start: int | None = None) -> Copied:
     """Only read it."""
-    return _pour(source, None, None, dataset_start)
+    return _pour(source, None, None, whole, dataset_start)
 
 
-def _pour(source: int, target: int | None, length: int | None, dataset_start: int | None) -> Copied:
-    whole, dataset = hashlib.sha256(), hashlib.sha256()
+def _pour(source: int, target: int | None, length: int | None, whole: bool, dataset_start: int | None) -> Copied:
+    everything, dataset = hashlib.sha256(), hashlib.sha256()
     at = 0
     while length is None or at < length:
         piece = os.pread(source, _PIECE if length is None else min(_PIECE, length - at), at)
         if not piece:
             break
-        whole.update(piece)
+        if whole:
+            everything.update(piece)
         if dataset_start is not None and at + len(piece) > dataset_start:
             dataset.update(piece[max(0, dataset_start - at) :])
         written = 0
@@ -76,7 +87,9 @@ def _pour(source: int, target: int | None, length: int | None, dataset_start: in
         if descriptor is not None and at > _SMALL:
             with contextlib.suppress(OSError):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    return Copied(at, whole.hexdigest(), dataset.hexdigest() if dataset_start is not None else "")
+    return Copied(
+        at, everything.hexdigest() if whole else "", dataset.hexdigest() if dataset_start is not None else ""
+    )
 
 
 def copy_instance(source: Path, target: Path) -> Copied:
@@ -88,10 +101,16 @@ def copy_instance(source: Path, target: Path) -> Copied:
         It cannot be read, or `target` not be written.
     """
     with open(source, "rb", buffering=0) as file:
-        return copy(file.fileno(), target, dataset_start=dataset_start(file.fileno()))
+        return copy(file.fileno(), target, whole=False, dataset_start=_dataset_start(file.fileno()))
 
 
-def dataset_start(descriptor: int) -> int | None:
+def digest_instance(path: Path) -> Copied:
+    """The same of one that is only read. Raises `OSError`."""
+    with open(path, "rb", buffering=0) as file:
+        return digest(file.fileno(), whole=False, dataset_start=_dataset_start(file.fileno()))
+
+
+def _dataset_start(descriptor: int) -> int | None:
     """Where the data set of an open file of ours begins; None: it is none of ours."""
     try:
         return filemeta.read(descriptor).dataset_start
@@ -154,5 +173,5 @@ def ledger_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def sha256_of(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with open(path, "rb", buffering=0) as file:
+        return digest(file.fileno()).sha256

@@ -320,8 +320,8 @@ class _Run:
         """What an interrupted run has copied, if it is sound: it may not have been on disk yet."""
         for left in self._left:
             source = left / generations.ARCHIVE / path
-            with contextlib.suppress(OSError), open(source, "rb", buffering=0) as file:
-                read = files.digest(file.fileno(), dataset_start=files.dataset_start(file.fileno()))
+            with contextlib.suppress(OSError):
+                read = files.digest_instance(source)
                 if (read.bytes, read.dataset_sha256) == (size, sha256) and files.link(source, target, size):
                     return True
         return False

@@ -259,8 +259,7 @@ class _Run:
     def _restore_instance(self, path: str, size: int, sha256: str) -> None:
         target = self._home.media / path
         if target.exists():  # an interrupted restore's
-            with open(target, "rb", buffering=0) as file:
-                read = files.digest(file.fileno(), dataset_start=files.dataset_start(file.fileno()))
+            read = files.digest_instance(target)
             if (read.bytes, read.dataset_sha256) == (size, sha256):
                 self.result.instances += 1
                 return
