@@ -76,7 +76,7 @@ def open_snapshot(path: Path, *, previous: Path | None = None) -> sqlite3.Connec
     return database
 
 
-def require_restorable(path: Path, settings: Settings) -> str:
+def require_restorable(path: Path) -> str:
     """The schema version of a snapshot that this release can use.
 
     Raises

@@ -58,14 +58,13 @@ class Result:
 def restore(
     settings: Settings,
     engine: Engine,
-    folder: Path,
+    source: Path,
     *,
-    generation: str | None = None,
     told: Mapping[tuple[str, ...], str] | None = None,
     actor: str = "restore",
     progress: Progress | None = None,
 ) -> Result:
-    """Restore the latest generation of `folder`, or the one that is named.
+    """Restore one generation.
 
     Parameters
     ----------
@@ -73,6 +72,8 @@ def restore(
         Of the new home.
     engine
         Of the new database.
+    source
+        A complete generation (`generations.find`).
     told
         Places that the operator named (`configuration.PLACES`), to be written into the configuration.
 
@@ -81,14 +82,13 @@ def restore(
     UsageError, HomeError, StorageError, DatabaseError
         Nothing was restored, or not all; called again it goes on.
     """
-    source = generations.find(folder, generation)
     manifest = generations.read_manifest(source)
     run = _Run(settings, engine, source, progress)
     run.result.made = str(manifest.get("began", ""))
     snapshot = source / generations.DATABASE
     if not snapshot.is_file():
         raise StorageError(f"{snapshot} is missing", fix="restore another one with --generation")
-    run.result.schema_before = database.require_restorable(snapshot, settings)
+    run.result.schema_before = database.require_restorable(snapshot)
     run.require_empty()
     try:
         run.everything(manifest, told or {})
@@ -152,13 +152,11 @@ class _Run:
         home.create()
         if files.sha256_of(self._source / generations.LEDGER) != manifest["sha256"][generations.LEDGER]:
             self._problem("damaged", generations.LEDGER, "it is not the one that was written")
-        if files.sha256_of(self._source / generations.DATABASE) != manifest["sha256"][generations.DATABASE]:
-            self._problem("damaged", generations.DATABASE, "it is not the one that was written")
-        self._listed()
-        self._write_config(told)
         file = sqlite_file(self._engine)
         copy = (file.parent if file is not None else home.root) / _RESTORING
-        self._own_copy(copy)
+        self._own_copy(copy, manifest["sha256"][generations.DATABASE])
+        self._listed()
+        self._write_config(told)
         self._archive(copy)
         for folder in {home.root, home.media}:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -233,11 +231,12 @@ class _Run:
 
     # -- archive and index
 
-    def _own_copy(self, copy: Path) -> None:
+    def _own_copy(self, copy: Path, sha256: str) -> None:
         """The snapshot, brought to this release's schema."""
         copy.unlink(missing_ok=True)
         with open(self._source / generations.DATABASE, "rb", buffering=0) as file:
-            files.copy(file.fileno(), copy)
+            if files.copy(file.fileno(), copy).sha256 != sha256:
+                self._problem("damaged", generations.DATABASE, "it is not the one that was written")
         engine = database.sqlite_engine(self._settings, copy)
         try:
             migrate.upgrade(engine)

@@ -99,16 +99,13 @@ def restore(app: App, folder: Path, generation: str | None, database_url: str | 
     settings = app.settings
     if settings.storage.media is not None:
         told["storage", "media"] = str(settings.paths.media)
-    folder = folder.absolute()
-    source = find(folder, generation)
+    source = find(folder.absolute(), generation)
     if app.home.root.is_dir():
         become(app.home.root.stat())
     engine = make_engine(settings, pooled=False)
     click.get_current_context().call_on_close(engine.dispose)
     with progress_bar("restoring") as update:
-        result = bring_back(
-            settings, engine, folder, generation=source.name, told=told, actor=app.actor, progress=update
-        )
+        result = bring_back(settings, engine, source, told=told, actor=app.actor, progress=update)
     with progress_bar("verifying") as update:
         report = verify(settings, engine, update)
     missing = {each.path.partition("/")[2] for each in result.problems}

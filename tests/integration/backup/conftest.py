@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 
 from noctis.archiver.filing import file_spool_once
+from noctis.backup.generations import find
 from noctis.backup.make import Result as Made
 from noctis.backup.make import backup
 from noctis.backup.restore import Result as Restored
@@ -59,7 +60,7 @@ def bring_back(tmp_path: Path, folder: Path, backend: str, request: pytest.Fixtu
     engines: list[Engine] = []
     databases: list[tuple[object, str]] = []
 
-    def bring(kind: str | None = None, **options: object) -> Home:
+    def bring(kind: str | None = None, generation: str | None = None, **options: object) -> Home:
         home = tmp_path / f"restored{len(engines)}"
         url = None
         if (kind or backend) == "postgresql":
@@ -69,7 +70,8 @@ def bring_back(tmp_path: Path, folder: Path, backend: str, request: pytest.Fixtu
             url = server.url(name)
         made = load_settings(options={"home": str(home), "database": {"url": url}, "storage": {"reserve_bytes": 0}})
         engines.append(make_engine(made, pooled=False))
-        return Home(made, engines[-1], restore(made, engines[-1], folder, **options))  # type: ignore[arg-type]
+        source = find(folder, generation)
+        return Home(made, engines[-1], restore(made, engines[-1], source, **options))  # type: ignore[arg-type]
 
     yield bring
     for engine in engines:

@@ -113,6 +113,16 @@ def test_a_backup_whose_index_cannot_be_used_is_refused(
 
 
 @pytest.mark.usefixtures("filed")
+def test_an_index_that_is_another_one_is_told(save: SaveInto, folder: Path, bring_back: Bring) -> None:
+    path = folder / save().generation / "noctis.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE facility SET name = 'Other' WHERE slug = 'central'")
+    result = bring_back().result
+    assert [(each.kind, each.path) for each in result.problems] == [("damaged", "noctis.db")]
+    assert result.instances == 5
+
+
+@pytest.mark.usefixtures("filed")
 def test_a_list_of_files_that_leads_elsewhere_is_not_followed(
     save: SaveInto, folder: Path, bring_back: Bring, tmp_path: Path
 ) -> None:
@@ -181,22 +191,22 @@ def test_an_interrupted_restore_is_gone_on_with(
     from noctis.db.engine import make_engine
 
     first = save()
-    save()
+    latest = folder / save().generation
     new = load_settings(options={"home": str(tmp_path / "new"), "storage": {"reserve_bytes": 0}})
     target = make_engine(new, pooled=False)
     with monkeypatch.context() as patch:
         patch.setattr(module._Run, "_database", lambda self, copy: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            module.restore(new, target, folder)
+            module.restore(new, target, latest)
     assert not new.paths.sqlite.exists()
     flip(new.paths.media / FIRST)
     with pytest.raises(HomeError, match="was interrupted"):
-        module.restore(new, target, folder, generation=first.generation)
-    result = module.restore(new, target, folder)
+        module.restore(new, target, folder / first.generation)
+    result = module.restore(new, target, latest)
     assert (result.instances, result.problems) == (5, [])
     assert_true(target, new)
     with pytest.raises(UsageError, match="has tables already"):
-        module.restore(new, target, folder)
+        module.restore(new, target, latest)
     target.dispose()
 
 
