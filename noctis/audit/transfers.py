@@ -8,9 +8,7 @@ the association before, each file says whose it is.
 """
 
 import bisect
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ from sqlalchemy import Connection, select
 
 from noctis.audit.rows import AssociationRow, Studies
 from noctis.db.models import Instance, Series, Study, StudyStatus
-from noctis.errors import StorageError
-from noctis.repository import filemeta
+from noctis.repository import slots
 
 CLOCK_STEP = timedelta(milliseconds=20)  # a file's time lags behind the clock by less
 ROWS_AT_ONCE = 2000
@@ -66,7 +63,8 @@ def _count(connection: Connection, facility_id: int, rows: list[AssociationRow],
 def _exactly(connection: Connection, media: Path, row: AssociationRow) -> Studies:
     found = Studies()
     for each in _arrived(connection, row.facility_id, row.started_at, row.ended_at, calling=row.calling):
-        if _association(media / each.path) == row.association_id:
+        meta = slots.look(media / each.path)
+        if meta is not None and meta.origin.association == row.association_id:
             found.add(each.patient_id, each.study_instance_uid, each.sop_class_uid)
     return found
 
@@ -119,21 +117,3 @@ def _arrived(
     if calling is not None:
         query = query.where(Instance.calling_ae_title == calling)
     return connection.execute(query, execution_options={"yield_per": ROWS_AT_ONCE})
-
-
-def _association(path: Path) -> str:
-    """The association that a file of the archive came by; "": it cannot be read any more."""
-    try:
-        with _opened(path) as descriptor:
-            return filemeta.read(descriptor).origin.association
-    except (OSError, StorageError):
-        return ""
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
