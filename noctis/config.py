@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.paths.sqlite}"
 
+    def shown(self) -> dict[str, Any]:
+        """Every setting that is in force, as JSON has it, without the database's password."""
+        document: dict[str, Any] = self.model_dump(mode="json")
+        if self.database.url:
+            document["database"]["url"] = _without_password(self.database.url)
+        return document
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -149,6 +156,16 @@ def load_settings(config: str | os.PathLike[str] | None = None, options: Mapping
 def home_is_explicit(settings: Settings) -> bool:
     """Whether the home was named by somebody, so that a command may create it without being asked."""
     return "home" in settings.model_fields_set
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # the latter: a port that is no number
+        return "*** (it cannot be read as a URL)"
 
 
 def _without_none(options: Mapping[str, Any]) -> dict[str, Any]:

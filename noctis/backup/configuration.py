@@ -67,10 +67,7 @@ def _put(document: dict[str, Any], place: tuple[str, ...], value: str) -> None:
 
 def differences(before: Mapping[str, Any], now: Settings) -> list[str]:
     """What was in force at the backup and is not now, in plain words; and files that settings name and that are not."""
-    after = now.model_dump(mode="json")
-    after["home"] = str(now.paths.root)
-    if after["database"]["url"]:
-        after["database"]["url"] = _without_password(after["database"]["url"])
+    after = now.shown() | {"home": str(now.paths.root)}
     found = []
     old, new = _flat(before), _flat(after)
     for name in sorted(old.keys() | new.keys()):
@@ -91,13 +88,3 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "***"

@@ -87,9 +87,7 @@ def _pour(source: int, target: int | None, length: int | None, whole: bool, data
         if descriptor is not None and at > _SMALL:
             with contextlib.suppress(OSError):
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    return Copied(
-        at, everything.hexdigest() if whole else "", dataset.hexdigest() if dataset_start is not None else ""
-    )
+    return Copied(at, everything.hexdigest() if whole else "", dataset.hexdigest() if dataset_start is not None else "")
 
 
 def copy_instance(source: Path, target: Path) -> Copied:

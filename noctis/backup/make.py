@@ -216,10 +216,7 @@ class _Run:
         """The configuration file, the settings that are in force, and the certificates and keys."""
         if config is not None:
             self._copy_small(config, self._partial / generations.CONFIG)
-        document = self._settings.model_dump(mode="json")
-        document["home"] = str(self._home.root)
-        if document["database"]["url"]:
-            document["database"]["url"] = self._engine.url.render_as_string(hide_password=True)
+        document = self._settings.shown() | {"home": str(self._home.root)}
         path = self._partial / generations.SETTINGS
         with open(path, "x", encoding="utf-8") as file:
             json.dump(document, file, indent=1, ensure_ascii=False)

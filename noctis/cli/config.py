@@ -18,9 +18,7 @@ def show(app: App, as_json: bool) -> None:
     """Show every setting: defaults, under the file, under NOCTIS_*, under options. Passwords are left out."""
     import yaml
 
-    settings = app.settings.model_dump(mode="json")
-    if settings["database"]["url"]:
-        settings["database"]["url"] = without_password(settings["database"]["url"])
+    settings = app.settings.shown()
     path = find_config(app.config, app.home_option)
     if as_json:
         emit_json({"file": str(path) if path else None, "settings": settings})
@@ -28,13 +26,3 @@ def show(app: App, as_json: bool) -> None:
     click.echo(f"# file: {plain(path or 'none found')}")
     for line in yaml.safe_dump(settings, sort_keys=False, allow_unicode=True).splitlines():
         click.echo(plain(line))
-
-
-def without_password(url: str) -> str:
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError:
-        return "*** (it cannot be read as a URL)"

@@ -242,6 +242,25 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest
     assert f"cannot read {path}: Permission denied" in refused(path)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (None, None),
+        ("postgresql://noctis:s3cret@host/name", "postgresql://noctis:***@host/name"),
+        ("postgresql://noctis@host/name", "postgresql://noctis@host/name"),
+        ("s3cret", "*** (it cannot be read as a URL)"),
+        ("postgresql://noctis:s3cret@host:port/name", "*** (it cannot be read as a URL)"),
+    ],
+)
+def test_all_is_shown_but_the_password(url: str | None, shown: str | None) -> None:
+    settings = load_settings(options={"database": {"url": url}, "server": {"port": 2003}})
+    document = settings.shown()
+    assert document["database"].pop("url") == shown
+    everything = settings.model_dump(mode="json")
+    del everything["database"]["url"]
+    assert document == everything
+
+
 # -- the sample
 
 

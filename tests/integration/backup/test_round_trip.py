@@ -10,8 +10,11 @@ from sqlalchemy import Engine, select
 from noctis.archiver.filing import file_spool_once
 from noctis.archiver.ledger import write_ledgers
 from noctis.backup import generations
+from noctis.backup.make import backup
+from noctis.backup.restore import differences
 from noctis.config import Settings
 from noctis.db import models
+from noctis.db.engine import make_engine
 from noctis.facilities.registry import Registry
 from tests.books import assert_true, books, rows
 from tests.integration.backup.conftest import Bring, SaveInto
@@ -113,3 +116,15 @@ def test_it_leaves_an_event(save: SaveInto, settings: Settings, engine: Engine) 
     (event,) = [row for row in rows(engine, models.Event) if row["action"] == "backup.made"]
     assert event["actor"] == "somebody"
     assert event["detail"]["copied"] == made.copied == 5
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_the_same_database_is_no_difference(folder: Path, settings: Settings) -> None:
+    """As an operator writes its URL: the driver is ours to choose."""
+    url = settings.database_url.replace("+psycopg", "").replace("noctis@", "noctis:secret@")
+    now = settings.model_copy(update={"database": settings.database.model_copy(update={"url": url})})
+    engine = make_engine(now, pooled=False)
+    made = backup(now, engine, folder)
+    engine.dispose()
+    assert differences(folder / made.generation, now) == []
+    assert "secret" not in (folder / made.generation / "settings.json").read_text()
