@@ -16,6 +16,7 @@ from noctis.backup import files, generations, make
 from noctis.backup.make import backup
 from noctis.config import Settings
 from noctis.errors import DatabaseError, HomeError, StorageError, UsageError
+from noctis.repository import slots
 from noctis.repository.verify import Kind, verify
 from tests.books import assert_true
 from tests.integration.backup.conftest import Bring, SaveInto
@@ -65,6 +66,31 @@ def test_a_sound_file_of_the_backup_before_is_kept(save: SaveInto, settings: Set
     assert save().problems == []
     home = bring_back()
     assert_true(home.engine, home.settings)
+
+
+@pytest.mark.parametrize("slot_bytes", [0, 1 << 20])
+@pytest.mark.parametrize("where", ["head", "data set"])
+def test_a_damaged_instance_in_the_spool_is_told_and_kept(
+    where: str, slot_bytes: int, filed: Intake, settings: Settings, save: SaveInto, folder: Path
+) -> None:
+    intake = Intake(settings, slot_bytes=slot_bytes)
+    for number in range(2):
+        path = intake.instance(study="1.8", sop_instance=f"1.8.{number}").entry.path
+    meta = slots.look(path)
+    assert meta is not None
+    assert meta.record is not None
+    assert bool(meta.record.stamp) == bool(slot_bytes)
+    with open(path, "r+b") as file:
+        file.seek(200 if where == "head" else meta.dataset_start + 9)
+        file.write(b"\xff")
+    made = save()
+    intake.close()
+    if where == "head" and slot_bytes:  # then it is no committed slot
+        assert (made.spool, made.problems) == (1, [])
+        return
+    assert [(each.kind, Path(each.path).name) for each in made.problems] == [("spool", path.name)]
+    assert made.spool == 2
+    assert len(list((folder / made.generation / "spool").glob("central/new/*.dcm"))) == 2
 
 
 # -- in the backup
