@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from tests.integration.listener.test_association import ECHO, associate_rq, p_data
+from tests.integration.listener.peers import ABORT, ECHO, RELEASE, associate_rq, p_data
 from tests.support import wait_for
 from tests.system.conftest import Noctis
 
@@ -22,8 +22,6 @@ COUNT = int(os.environ.get("TEST_CONNECTIONS", "500"))
 WARM_UP = 6000  # until Python's garbage collector has found its pace: some 5 MB, and no more than that ever
 BATCH = 20  # between two looks whether the listener keeps up: its backlog is not what is asked here
 GROWTH_MAX = 1 << 20  # bytes of RSS
-ABORT = b"\7\0\0\0\0\4\0\0\0\0"
-RELEASE = b"\5\0\0\0\0\4\0\0\0\0"
 
 
 class Reading(NamedTuple):

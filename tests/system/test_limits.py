@@ -5,7 +5,7 @@ import signal
 import socket
 from contextlib import ExitStack
 
-from tests.integration.listener.test_association import ECHO, associate_rq, p_data
+from tests.integration.listener.peers import ECHO, associate_rq, p_data
 from tests.support import wait_for
 from tests.system.conftest import MakeNoctis, Noctis
 

@@ -1,8 +1,6 @@
 """A real listener on a real socket, in this process."""
 
-import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,47 +8,22 @@ import pytest
 
 from noctis.config import Settings, load_settings
 from noctis.facilities.snapshot import Device, Facility, Snapshot, write_if_changed
-from noctis.listener import process
-from noctis.listener.server import Listener
-from noctis.observability.scoreboard import Scoreboard
 from noctis.repository import slots
+from tests.integration.listener.doors import Door
 from tests.spooling import is_being_written
-from tests.support import wait_for
 
 CENTRAL = Facility(1, "central", "Central", "CENTRAL", 0, devices=(Device("CT1"),))
 
 
-class ThreadStop:
-    """What ends `process.serve` when it runs in a thread."""
-
-    def __init__(self) -> None:
-        self.received = False
-        self.descriptor, self._write = os.pipe()
-
-    def set(self) -> None:
-        self.received = True
-        os.write(self._write, b"x")
-
-    def close(self) -> None:
-        os.close(self.descriptor)
-        os.close(self._write)
-
-
-class RunningListener:
+class RunningListener(Door):
     """One facility's listener and where it stores."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.home = settings.paths
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self.sock.getsockname()[1]
-        self.scoreboard = Scoreboard()
-        self.set_facilities(Facility(**{**CENTRAL.__dict__, "port": self.port}))
-        self.listener = Listener(self.sock, settings, "CENTRAL", self.scoreboard, "central")
-        self.stop = ThreadStop()
-        self._closed = False
-        self.thread = threading.Thread(target=process.serve, args=(self.listener, self.stop, None))
-        self.thread.start()
+        sock = socket.create_server(("127.0.0.1", 0))
+        self.set_facilities(Facility(**{**CENTRAL.__dict__, "port": sock.getsockname()[1]}))
+        super().__init__(settings, sock, "central", "CENTRAL")
 
     def set_facilities(self, *facilities: Facility) -> None:
         write_if_changed(self.home.snapshot, lambda: Snapshot(facilities))
@@ -67,20 +40,6 @@ class RunningListener:
 
     def quarantined(self) -> list[Path]:
         return sorted(self.home.quarantine.glob("*/*.dcm"))
-
-    def close(self) -> None:
-        """A second call does nothing."""
-        if self._closed:
-            return
-        self._closed = True
-        if not self.stop.received:
-            self.stop.set()
-        self.thread.join(10)
-        process.drain(self.listener, 5.0)
-        wait_for(lambda: not self.listener.live, what="the end of every association")
-        self.listener.close_services()
-        self.sock.close()
-        self.stop.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Several listeners of one home in this process, of any family: facilities' own ports and the default one."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,22 +15,35 @@ from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.journal import take
 from noctis.supervisor.sockets import listen
-from tests.integration.listener.conftest import ThreadStop
-from tests.integration.listener.test_association import ECHO, associate_rq, p_data
 from tests.support import wait_for
 
-RELEASE = b"\5\0\0\0\0\4\0\0\0\0"
+
+class ThreadStop:
+    """What ends `process.serve` when it runs in a thread."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self.descriptor, self._write = os.pipe()
+
+    def set(self) -> None:
+        self.received = True
+        os.write(self._write, b"x")
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        os.close(self._write)
 
 
 class Door:
-    """One listening port and its listener."""
+    """One listening port and its listener, in a thread."""
 
-    def __init__(self, settings: Settings, sock: socket.socket, name: str) -> None:
+    def __init__(self, settings: Settings, sock: socket.socket, name: str, title: str = "TITLE") -> None:
         self.sock = sock
         self.port: int = sock.getsockname()[1]
         self.scoreboard = Scoreboard()
-        self.listener = Listener(sock, settings, "TITLE", self.scoreboard, name)
+        self.listener = Listener(sock, settings, title, self.scoreboard, name)
         self.stop = ThreadStop()
+        self._closed = False
         self.thread = threading.Thread(target=process.serve, args=(self.listener, self.stop, None))
         self.thread.start()
 
@@ -43,7 +57,12 @@ class Door:
         return sum(each.waits() for each in self.listener.associations())
 
     def close(self) -> None:
-        self.stop.set()
+        """A second call does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.stop.received:
+            self.stop.set()
         self.thread.join(10)
         process.drain(self.listener, 5.0)
         wait_for(lambda: not self.live, what="the end of every association")
@@ -114,54 +133,3 @@ def house(home: Path, bind: str = "127.0.0.1", **listeners: Any) -> Iterator[Hou
         yield made
     finally:
         made.close()
-
-
-class Caller:
-    """A client that says exactly the bytes it is told to."""
-
-    def __init__(self, door: Door, address: str = "127.0.0.1", first: bytes = b"") -> None:
-        self.sock = socket.create_connection((address, door.port), timeout=20)
-        if first:
-            self.sock.sendall(first)
-
-    def read(self) -> tuple[int, bytes]:
-        """One PDU: its type and content; (0, b"") at the end."""
-        head = self._exactly(6)
-        return (head[0], self._exactly(int.from_bytes(head[2:6], "big"))) if len(head) == 6 else (0, b"")
-
-    def _exactly(self, count: int) -> bytes:
-        got = b""
-        while len(got) < count:
-            try:
-                piece = self.sock.recv(count - len(got))
-            except ConnectionResetError:
-                return got
-            if not piece:
-                return got
-            got += piece
-        return got
-
-    def associate(self, **titles: Any) -> tuple[int, ...]:
-        """The answer's type, and of a rejection its result, source and reason."""
-        self.sock.sendall(associate_rq(**titles))
-        kind, content = self.read()
-        return (kind, *content[1:4]) if kind == 3 else (kind,)
-
-    def echo(self) -> bool:
-        self.sock.sendall(p_data(ECHO))
-        kind, content = self.read()
-        return kind == 4 and content[-2:] == b"\0\0"
-
-    def release(self) -> None:
-        self.sock.sendall(RELEASE)
-        assert self.read()[0] == 6
-        assert self.read() == (0, b"")
-
-    def close(self) -> None:
-        self.sock.close()
-
-    def __enter__(self) -> "Caller":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

@@ -31,7 +31,7 @@ from noctis.listener.delegation import DATA_SET_MAX
 from noctis.listener.services import AddedService
 from noctis.scu import requests
 from tests.integration.listener.conftest import RunningListener
-from tests.integration.listener.test_association import ECHO, Peer, p_data
+from tests.integration.listener.peers import ECHO, Peer, p_data
 from tests.integration.listener.test_store import encoded, image, send
 from tests.support import wait_for
 

@@ -8,105 +8,26 @@ from collections.abc import Callable
 
 import pytest
 from pynetdicom import AE
-from pynetdicom.pdu import A_ASSOCIATE_RQ
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    MaximumLengthNotification,
-)
-from pynetdicom.presentation import PresentationContext, build_context
-from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind, Verification
+from pynetdicom.sop_class import CTImageStorage, ModalityWorklistInformationFind
 
 from noctis.facilities.snapshot import Facility
 from noctis.listener import process
 from noctis.observability.scoreboard import Counter
 from noctis.repository.journal import take
 from tests.integration.listener.conftest import CENTRAL, RunningListener
+from tests.integration.listener.peers import ABORT, ECHO, RELEASE, STORE, Peer, associate_rq, bytewise, dripping, p_data
 from tests.support import wait_for
-
-ECHO = (
-    struct.pack("<HHII", 0, 0, 4, 56)
-    + struct.pack("<HHI", 0, 2, 18)
-    + b"1.2.840.10008.1.1\0"
-    + struct.pack("<HHIH", 0, 0x100, 2, 0x30)
-    + struct.pack("<HHIH", 0, 0x110, 2, 1)
-    + struct.pack("<HHIH", 0, 0x800, 2, 0x101)
-)
-
-
-def associate_rq(
-    called: str = "CENTRAL", calling: str = "SCU", contexts: list[PresentationContext] | None = None
-) -> bytes:
-    request = A_ASSOCIATE()
-    request.application_context_name = "1.2.840.10008.3.1.1.1"
-    request.calling_ae_title, request.called_ae_title = calling, called
-    maximum, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
-    maximum.maximum_length_received = 16382
-    implementation.implementation_class_uid = "1.2.3"
-    request.user_information = [maximum, implementation]
-    if contexts is None:
-        contexts = [build_context(Verification), build_context(CTImageStorage)]
-        for number, context in zip((1, 3), contexts, strict=True):
-            context.context_id = number
-    request.presentation_context_definition_list = contexts
-    encoded: bytes = A_ASSOCIATE_RQ(request).encode()
-    return encoded
-
-
-def p_data(fragment: bytes, control: int = 3, context: int = 1) -> bytes:
-    pdv = struct.pack(">LBB", len(fragment) + 2, context, control) + fragment
-    return struct.pack(">BBL", 4, 0, len(pdv)) + pdv
-
-
-class Peer:
-    """A client that says exactly the bytes it is told to."""
-
-    def __init__(self, listener: RunningListener) -> None:
-        self.sock = socket.create_connection(("127.0.0.1", listener.port), timeout=10)
-
-    def read(self) -> tuple[int, bytes]:
-        """One PDU: its type and content; (0, b"") at the end."""
-        head = self._exactly(6)
-        if len(head) < 6:
-            return 0, b""
-        return head[0], self._exactly(int.from_bytes(head[2:6], "big"))
-
-    def _exactly(self, count: int) -> bytes:
-        got = b""
-        while len(got) < count:
-            try:
-                piece = self.sock.recv(count - len(got))
-            except ConnectionResetError:
-                return got
-            if not piece:
-                return got
-            got += piece
-        return got
-
-    def associate(self, **titles: str) -> tuple[int, bytes]:
-        self.sock.sendall(associate_rq(**titles))
-        return self.read()
-
-    def echo(self) -> tuple[int, bytes]:
-        self.sock.sendall(p_data(ECHO))
-        return self.read()
-
-    def __enter__(self) -> "Peer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sock.close()
 
 
 def test_an_echo_byte_by_byte(listener: RunningListener) -> None:
     with Peer(listener) as peer:
-        for byte in associate_rq() + p_data(ECHO):
-            peer.sock.sendall(bytes((byte,)))
+        for byte in bytewise(associate_rq() + p_data(ECHO)):
+            peer.sock.sendall(byte)
         assert peer.read()[0] == 2
         kind, content = peer.read()
         assert kind == 4
         assert content[-2:] == b"\0\0"
-        peer.sock.sendall(b"\5\0\0\0\0\4\0\0\0\0")
+        peer.sock.sendall(RELEASE)
         assert peer.read()[0] == 6
         assert peer.read() == (0, b"")
 
@@ -221,17 +142,6 @@ def test_responses_and_cancels_nobody_asked_for_are_passed_over(listener: Runnin
         assert struct.pack("<HHIH", 0, 0x100, 2, 0x8030) in content
 
 
-STORE = (
-    struct.pack("<HHI", 0, 2, 26)
-    + b"1.2.840.10008.5.1.4.1.1.2\0"
-    + struct.pack("<HHIH", 0, 0x100, 2, 1)
-    + struct.pack("<HHIH", 0, 0x110, 2, 1)
-    + struct.pack("<HHIH", 0, 0x800, 2, 1)
-    + struct.pack("<HHI", 0, 0x1000, 6)
-    + b"1.2.3\0"
-)
-
-
 @pytest.mark.parametrize("ending", ["abort", "close", "reset"])
 def test_a_sender_that_vanishes_leaves_nothing(listener: RunningListener, ending: str) -> None:
     with Peer(listener) as peer:
@@ -239,7 +149,7 @@ def test_a_sender_that_vanishes_leaves_nothing(listener: RunningListener, ending
         peer.sock.sendall(p_data(STORE, context=3) + p_data(b"x" * 5000, control=0, context=3))
         wait_for(listener.unfinished, what="the partial file")
         if ending == "abort":
-            peer.sock.sendall(b"\7\0\0\0\0\4\0\0\0\0")
+            peer.sock.sendall(ABORT)
         elif ending == "reset":
             peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     wait_for(lambda: not listener.listener.live, what="the association's end")
@@ -257,22 +167,8 @@ def test_a_drip_is_cut_off_at_the_pdus_deadline(start: Callable[..., RunningList
     listener = start(listeners={"pdu_seconds": 0.3})
     with Peer(listener) as peer:
         peer.associate()
-        stopped = threading.Event()
-
-        def drip() -> None:
-            try:
-                for byte in p_data(ECHO + b"\0" * 5000):
-                    peer.sock.sendall(bytes((byte,)))
-                    if stopped.wait(0.02):
-                        return
-            except OSError:
-                pass
-
-        dripper = threading.Thread(target=drip)
-        dripper.start()
-        assert peer.read()[0] == 7
-        stopped.set()
-        dripper.join()
+        with dripping(peer.sock.sendall, bytewise(p_data(ECHO + b"\0" * 5000))):
+            assert peer.read()[0] == 7
 
 
 def test_an_idle_association_is_ended(start: Callable[..., RunningListener]) -> None:

@@ -16,8 +16,8 @@ from noctis.facilities.snapshot import Device
 from noctis.listener import services
 from noctis.observability.scoreboard import Counter
 from noctis.repository.journal import take
-from tests.integration.listener.doors import Caller, House, house
-from tests.integration.listener.test_association import STORE, associate_rq, p_data
+from tests.integration.listener.doors import House, house
+from tests.integration.listener.peers import STORE, Caller, associate_rq, p_data
 from tests.support import wait_for
 from tests.unit.listener.test_proxy_protocol import header, tcp4, tcp6
 
@@ -157,8 +157,7 @@ def test_an_unknown_caller_may_echo_and_nothing_else_where_that_is_allowed(
         assert kind == 2
         assert results(content) == {1: 0, 3: 3, 5: 3}
         assert caller.echo()
-        store = STORE.replace(b"1.2.840.10008.5.1.4.1.1.2\0", b"1.2.840.10008.5.1.4.1.1.2\0")
-        caller.sock.sendall(p_data(store) + p_data(b"x" * 100, control=2))
+        caller.sock.sendall(p_data(STORE) + p_data(b"x" * 100, control=2))
         kind, content = caller.read()
         assert kind == 4
         assert struct.pack("<HHIH", 0, 0x900, 2, 0x211) in content

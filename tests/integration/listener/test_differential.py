@@ -30,7 +30,7 @@ from pynetdicom.sop_class import CTImageStorage, MRImageStorage, Verification
 
 from noctis.repository import filemeta
 from tests.integration.listener.conftest import RunningListener
-from tests.integration.listener.test_association import Peer, associate_rq
+from tests.integration.listener.peers import RELEASE, Peer, associate_rq
 from tests.integration.listener.test_store import encoded
 
 CONTEXTS = {
@@ -235,7 +235,7 @@ def exchange(port: int, sent: tuple[list[Message], list[bytes]]) -> list[Answer]
             kind, content = peer.read()
             assert kind == 4, f"PDU type {kind}"
             got.append(Answer.read(content))
-        peer.sock.sendall(b"\5\0\0\0\0\4\0\0\0\0")
+        peer.sock.sendall(RELEASE)
         assert peer.read()[0] == 6
         return got
 

@@ -10,13 +10,11 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from noctis.listener import events, process
 from tests.integration.listener.conftest import RunningListener
-from tests.integration.listener.test_association import ECHO, Peer, associate_rq, p_data
+from tests.integration.listener.peers import ABORT, ECHO, RELEASE, Peer, associate_rq, p_data
 from tests.integration.listener.test_differential import command
 from tests.integration.listener.test_store import encoded, image
 from tests.support import wait_for
 
-RELEASE = b"\5\0\0\0\0\4\0\0\0\0"
-ABORT = b"\7\0\0\0\0\4\0\0\0\0"
 NOTIFICATIONS = list(evt._NOTIFICATION_EVENTS)
 
 

@@ -1,5 +1,6 @@
 """Limits of associations and connections, and of time, over real sockets."""
 
+import itertools
 import socket
 import struct
 import threading
@@ -13,8 +14,8 @@ import pytest
 from noctis.listener import pdu
 from noctis.listener.server import Listener
 from noctis.observability.scoreboard import Counter
-from tests.integration.listener.doors import Caller, house
-from tests.integration.listener.test_association import ECHO, STORE, associate_rq, p_data
+from tests.integration.listener.doors import house
+from tests.integration.listener.peers import ECHO, RELEASE, STORE, Caller, associate_rq, dripping, p_data
 from tests.support import wait_for
 
 ACCEPTED, LIMIT, CONGESTION = (2,), (3, 2, 3, 2), (3, 2, 3, 1)
@@ -38,7 +39,7 @@ def test_the_next_association_finds_the_place_of_the_one_just_released(tmp_path:
         for _ in range(50):
             caller = Caller(made["a"])
             assert caller.associate(called="A") == ACCEPTED
-            caller.sock.sendall(b"\5\0\0\0\0\4\0\0\0\0")
+            caller.sock.sendall(RELEASE)
             assert caller.read()[0] == 6  # the listener has not closed yet, perhaps
             caller.close()
 
@@ -137,22 +138,8 @@ def test_a_message_that_never_ends_is_cut_off(tmp_path: Path) -> None:
     with house(tmp_path, message_seconds=0.5) as made, Caller(made["a"]) as caller:
         assert caller.associate(called="A") == ACCEPTED
         caller.sock.sendall(p_data(STORE, context=3))
-        stopped = threading.Event()
-
-        def drip() -> None:
-            try:
-                while not stopped.wait(0.02):
-                    caller.sock.sendall(p_data(b"x" * 100, control=0, context=3))
-            except OSError:
-                pass
-
-        dripper = threading.Thread(target=drip)
-        dripper.start()
-        try:
+        with dripping(caller.sock.sendall, itertools.repeat(p_data(b"x" * 100, control=0, context=3))):
             assert caller.read()[0] == 7
-        finally:
-            stopped.set()
-            dripper.join()
         wait_for(lambda: not made["a"].live, what="the association's end")
         assert list(made.settings.paths.spool.glob("*/new/*.dcm")) == []
 

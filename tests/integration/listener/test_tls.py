@@ -18,7 +18,7 @@ from noctis.repository.journal import take
 from noctis.tls.issuing import issue_to_ourselves
 from tests import tls
 from tests.integration.listener.conftest import CENTRAL, RunningListener
-from tests.integration.listener.test_association import ECHO, STORE, Peer, associate_rq, p_data
+from tests.integration.listener.peers import ECHO, RELEASE, STORE, Peer, associate_rq, p_data
 from tests.support import wait_for
 
 Start = Callable[..., RunningListener]
@@ -109,7 +109,7 @@ def test_an_association_over_tls(start: Start, sender: tls.Files) -> None:
     with TlsPeer(listener, sender) as peer:
         assert peer.associate()[0] == 2
         assert peer.echo()[0] == 4
-        peer.sock.sendall(b"\5\0\0\0\0\4\0\0\0\0")
+        peer.sock.sendall(RELEASE)
         assert peer.read()[0] == 6
         assert peer.read() == (0, b"")  # and close_notify: a ragged end would be an error here
     assert refusals(listener) == []
