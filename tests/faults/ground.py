@@ -1,6 +1,7 @@
 """The ground that a fault happens on: a supervised Noctis, senders, and the books that are drawn up afterwards."""
 
 import contextlib
+import functools
 import sys
 import time
 from collections import Counter
@@ -17,10 +18,11 @@ from noctis.repository.slots import everything_waiting
 from noctis.repository.verify import verify
 from tests.faults import network
 from tests.faults.disks import Disk
-from tests.faults.senders import Sender, what_they_saw
+from tests.faults.senders import what_they_saw
 from tests.postgres import PostgresServer
 from tests.support import wait_for
 from tests.system.conftest import Noctis
+from tests.system.senders import StubbornSender
 
 QUIET_SECONDS = 1.0  # a study is complete
 DIGESTS_BYTES = 2 << 30  # of an archive: what a flood has left is not read again
@@ -52,7 +54,7 @@ class Door:
     slug: str
     port: int
     called: str
-    senders: list[Sender] = field(default_factory=list)
+    senders: list[StubbornSender] = field(default_factory=list)
 
 
 class Ground:
@@ -115,12 +117,13 @@ class Ground:
             self.noctis.wait_listener(slug)
         return self.noctis
 
-    def send(self, slug: str, count: int = 1, kind: Kind = TINY, **options: Any) -> list[Sender]:
+    def send(self, slug: str, count: int = 1, kind: Kind = TINY, **options: Any) -> list[StubbornSender]:
         """So many senders to one facility begin, and have had an instance acknowledged each."""
         door = self.doors[slug]
         if self.cable is not None:
-            options = {"host": self.cable.receiver_address, "namespace": self.cable.sender, **options}
-        made = [Sender(door.port, door.called, next(self._seeds), kind=kind, **options) for _ in range(count)]
+            prepare = functools.partial(network.enter, self.cable.sender)
+            options = {"host": network.RECEIVER_ADDRESS, "prepare": prepare, **options}
+        made = [StubbornSender(door.port, door.called, next(self._seeds), kind=kind, **options) for _ in range(count)]
         door.senders += made
         for sender in made:
             sender.start()
@@ -130,10 +133,10 @@ class Ground:
     # -- while it lasts
 
     @property
-    def senders(self) -> list[Sender]:
+    def senders(self) -> list[StubbornSender]:
         return [sender for door in self.doors.values() for sender in door.senders]
 
-    def more(self, senders: Iterable[Sender], count: int = 20, seconds: float = 60) -> None:
+    def more(self, senders: Iterable[StubbornSender], count: int = 20, seconds: float = 60) -> None:
         """Until each of them has had so many more acknowledged."""
         before = [(sender, len(sender.acknowledged)) for sender in senders]
         wait_for(
@@ -142,7 +145,7 @@ class Ground:
             what=f"{count} more instances acknowledged",
         )
 
-    def refused(self, senders: Iterable[Sender], status: int, count: int = 3) -> None:
+    def refused(self, senders: Iterable[StubbornSender], status: int, count: int = 3) -> None:
         """Until each of them has been answered with this status so many times more."""
         before = [(sender, sender.statuses[status]) for sender in senders]
         wait_for(
@@ -243,7 +246,6 @@ class Ground:
 
     def _fresh(self) -> None:
         """A new caller of each facility is answered, and stored."""
-        host = self.cable.receiver_address if self.cable else "127.0.0.1"
         for slug, door in self.doors.items():
             if self.cable is None:
                 wait_for(
@@ -251,7 +253,7 @@ class Ground:
                     seconds=60,
                     what=f"an echo of {slug}",
                 )
-            self.send(slug, limit=1, **({"host": host} if self.cable else {}))
+            self.send(slug, limit=1)
 
     def _all_complete(self) -> bool:
         engine = self.noctis.engine()

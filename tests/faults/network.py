@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from types import TracebackType
 
+RECEIVER_ADDRESS = "198.18.8.1"  # RFC 2544, for tests
+_SENDER_SUBNET, _RECEIVER_SUBNET = "198.18.7", RECEIVER_ADDRESS.rpartition(".")[0]
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -19,14 +21,13 @@ class Cable:
 
     def __init__(self, token: str) -> None:
         self.sender, self.receiver, self._router = (f"noctis-{token}-{end}" for end in ("s", "r", "m"))
-        self.sender_address, self.receiver_address = "198.18.7.1", "198.18.8.1"  # RFC 2544, for tests
 
     def __enter__(self) -> "Cable":
         try:
             for name in (self.sender, self.receiver, self._router):
                 _ip("netns", "add", name)
                 _ip("-n", name, "link", "set", "lo", "up")
-            for name, link, subnet in ((self.sender, "s", "198.18.7"), (self.receiver, "r", "198.18.8")):
+            for name, link, subnet in ((self.sender, "s", _SENDER_SUBNET), (self.receiver, "r", _RECEIVER_SUBNET)):
                 _ip("-n", name, "link", "add", "cable", "type", "veth", "peer", link, "netns", self._router)
                 _ip("-n", name, "address", "add", f"{subnet}.1/30", "dev", "cable")
                 _ip("-n", self._router, "address", "add", f"{subnet}.2/30", "dev", link)

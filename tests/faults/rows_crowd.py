@@ -10,8 +10,9 @@ import psutil
 
 from bench.studies import CT, TINY
 from tests.faults.ground import Ground, row
-from tests.faults.senders import Sender, quantile
+from tests.faults.senders import quantile
 from tests.support import wait_for
+from tests.system.senders import StubbornSender
 
 STACK_BYTES = 512 << 10  # of a sender's thread
 TIMES = 3.0  # how much slower the quiet facility may be answered beside a flood
@@ -59,7 +60,7 @@ def _crowd(ground: Ground, count: int, at_once: int) -> None:
         senders = []
         for number in range(count):
             door = ground.doors[slugs[number % len(slugs)]]
-            sender = Sender(door.port, door.called, 50_000 + number, kind=TINY, **options)
+            sender = StubbornSender(door.port, door.called, 50_000 + number, kind=TINY, **options)
             door.senders.append(sender)
             senders.append(sender)
         for sender in senders:

@@ -5,6 +5,7 @@ import time
 from bench.studies import MG
 from tests.faults import means
 from tests.faults.ground import Ground, row
+from tests.faults.network import RECEIVER_ADDRESS
 from tests.support import wait_for
 from tests.system.associations import in_flight
 
@@ -15,7 +16,7 @@ CUT_SECONDS = 1.0
 @row("network-cut", "the network is cut in the middle of an instance, for longer than anybody waits", means.networks)
 def network_cut(ground: Ground) -> None:
     noctis = ground.make(
-        server={"bind": "198.18.8.1"},
+        server={"bind": RECEIVER_ADDRESS},
         listeners={"pdu_seconds": PDU_SECONDS, "idle_association_seconds": PDU_SECONDS},
         storage={"slot_bytes": 0},
     )
@@ -43,7 +44,7 @@ def network_cut(ground: Ground) -> None:
 
 @row("network-flicker", "the network is cut for a second in the middle of an instance", means.networks)
 def network_flicker(ground: Ground) -> None:
-    noctis = ground.make(server={"bind": "198.18.8.1"})
+    noctis = ground.make(server={"bind": RECEIVER_ADDRESS})
     cable = ground.lay_cable()
     noctis.prefix = ("ip", "netns", "exec", cable.receiver)
     ground.start("Central")

@@ -5,12 +5,16 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench.scu import Association, StoreMessage
-from bench.studies import TINY, Template, Uids, make_uid
+from bench.scu import WAIT_SECONDS, Association, StoreMessage
+from bench.studies import TINY, Kind, Template, Uids, make_uid
 from tests import privacy
+
+PAUSE_SECONDS = 0.02  # of the stubborn one after a failure, as any sender pauses
 
 # storescu proposes one family of transfer syntaxes a call.
 PROPOSE = {
@@ -88,51 +92,93 @@ def pynetdicom_storescu(port: int, called: str, path: Path, calling: str = "STOR
 
 
 class StubbornSender(threading.Thread):
-    """Sends one tiny instance after another, and again whatever was not acknowledged, until told to stop.
+    """Sends one instance after another, and again whatever was not acknowledged, until told to stop.
 
-    `acknowledged` has the SOP Instance UID of everything that was answered with success.
+    `acknowledged` has the SOP Instance UID of everything that was answered with success. `prepare` is called first, in
+    the sender's own thread.
     """
 
-    def __init__(self, port: int, called: str, seed: int) -> None:
+    def __init__(
+        self,
+        port: int,
+        called: str,
+        seed: int,
+        *,
+        kind: Kind = TINY,
+        host: str = "127.0.0.1",
+        prepare: Callable[[], None] | None = None,
+        wait_seconds: int = WAIT_SECONDS,
+        limit: int | None = None,  # instances
+        per_association: int | None = None,
+        gate: threading.Event | None = None,  # with its association open it waits for it
+    ) -> None:
         super().__init__(daemon=True)
-        self._address = (port, called)
-        self._seed = seed
+        privacy.sent_values(("Yardstick^Yvonne", "YARD-0001", "19700101"))  # what bench.studies sends
+        self._receiver = (host, port, called)
+        self._kind = kind
+        self._prepare = prepare
+        self._wait_seconds = wait_seconds
+        self._limit = limit
+        self._per_association = per_association
+        self._gate = gate
         self._stop_requested = threading.Event()
-        self.study = make_uid(seed * 10_000_000 + 1)
+        self._base = seed * 10_000_000
+        self._number = 10
+        self.study = make_uid(self._base + 1)
         self.acknowledged: list[str] = []
-        self.refused: list[int] = []  # statuses other than success
+        self.seconds: list[float] = []  # each answer took; of those acknowledged
+        self.statuses: Counter[int] = Counter()  # other than success
         self.broken = 0  # associations that broke, or were not accepted
 
+    @property
+    def refused(self) -> list[int]:
+        """Every status other than success."""
+        return list(self.statuses.elements())
+
     def run(self) -> None:
-        template = Template(TINY)
-        privacy.sent_values(("Yardstick^Yvonne", "YARD-0001", "19700101"))  # what bench.studies sends
-        base = self._seed * 10_000_000
-        number = 10
-        while not self._stop_requested.is_set():
-            association = Association("127.0.0.1", *self._address, TINY, calling="STUBBORN")
+        if self._prepare is not None:
+            self._prepare()
+        template = Template(self._kind)
+        while not self._ended():
+            association = Association(*self._receiver, self._kind, calling="STUBBORN", wait_seconds=self._wait_seconds)
             try:
                 association.open()
-                message = StoreMessage(template, association.max_fragment)
-                while not self._stop_requested.is_set():
-                    uid = make_uid(base + number)
-                    message.set(number, Uids(self.study, make_uid(base + 2), uid))
-                    status = association.store(message)
-                    if status == 0:
-                        self.acknowledged.append(uid)
-                        number += 1
-                    else:
-                        self.refused.append(status)
+                if self._gate is not None:
+                    self._gate.wait(self._wait_seconds)
+                self._send(association, StoreMessage(template, association.max_fragment))
                 association.close()
             except OSError:
                 self.broken += 1
-                self._stop_requested.wait(0.01)
+                self._stop_requested.wait(PAUSE_SECONDS)
             finally:
                 if hasattr(association, "sock"):
                     association.sock.close()
 
+    def _ended(self) -> bool:
+        return self._stop_requested.is_set() or (self._limit is not None and len(self.acknowledged) >= self._limit)
+
+    def _send(self, association: Association, message: StoreMessage) -> None:
+        sent = 0
+        while not self._ended() and (self._per_association is None or sent < self._per_association):
+            uid = make_uid(self._base + self._number)
+            message.set(self._number, Uids(self.study, make_uid(self._base + 2), uid))
+            begun = time.monotonic()
+            status = association.store(message)
+            sent += 1
+            if status == 0:
+                self.seconds.append(time.monotonic() - begun)
+                self.acknowledged.append(uid)
+                self._number += 1
+            else:
+                self.statuses[status] += 1
+                self._stop_requested.wait(PAUSE_SECONDS)
+
+    def tell_to_stop(self) -> None:
+        self._stop_requested.set()
+
     def stop(self) -> list[str]:
         """End after the instance in hand; what was acknowledged."""
-        self._stop_requested.set()
-        self.join(60)
-        assert not self.is_alive()
+        self.tell_to_stop()
+        self.join(180)
+        assert not self.is_alive(), "a sender hangs"
         return self.acknowledged
