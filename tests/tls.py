@@ -1,5 +1,7 @@
 """Certificates for tests: a CA, its servers' and senders', and wrong ones. Made once for each process; keys are EC."""
 
+import socket
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -52,6 +54,20 @@ def write(issued: Issued, folder: Path, stem: str) -> Files:
     key.write_bytes(issued.key_pem)
     key.chmod(0o600)
     return Files(certificate, key, fingerprint_of(issued.certificate))
+
+
+def shake_hands(client: ssl.SSLObject, sock: socket.socket, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> None:
+    """The whole handshake of a client that was made with `wrap_bio`; all that it says has been sent then."""
+    while True:
+        try:
+            client.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            sock.sendall(outgoing.read())
+            received = sock.recv(65536)
+            assert received, "the connection was closed inside the handshake"
+            incoming.write(received)
+    sock.sendall(outgoing.read())
 
 
 def _make(

@@ -9,6 +9,7 @@ import pytest
 from noctis.config import Settings, load_settings
 from noctis.facilities.snapshot import Device, Facility, Snapshot, write_if_changed
 from noctis.repository import slots
+from tests import tls
 from tests.integration.listener.doors import Door
 from tests.spooling import is_being_written
 
@@ -42,8 +43,11 @@ class RunningListener(Door):
         return sorted(self.home.quarantine.glob("*/*.dcm"))
 
 
+Start = Callable[..., RunningListener]
+
+
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., RunningListener]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start a listener with the settings given; ended with the test."""
     running: list[RunningListener] = []
 
@@ -60,5 +64,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., RunningListener]]:
 
 
 @pytest.fixture
-def listener(start: Callable[..., RunningListener]) -> RunningListener:
+def listener(start: Start) -> RunningListener:
     return start()
+
+
+@pytest.fixture
+def sender(tmp_path: Path) -> tls.Files:
+    """The certificate of a client that every listener here trusts."""
+    return tls.write(tls.client(), tmp_path, "sender")

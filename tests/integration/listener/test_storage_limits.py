@@ -1,7 +1,6 @@
 """Size limits and quotas at a real listener: what is refused, with which words, and that it leaves nothing."""
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,13 +12,12 @@ from noctis.facilities.snapshot import Facility
 from noctis.observability.scoreboard import Counter
 from noctis.repository import usage
 from noctis.repository.usage import Usage, UsageFile
-from tests.integration.listener.conftest import CENTRAL, RunningListener
+from tests.integration.listener.conftest import CENTRAL, RunningListener, Start
 from tests.integration.listener.test_store import association, encoded, image, send
 from tests.support import wait_for
 from tests.system.associations import message, open_association
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-Start = Callable[..., RunningListener]
 
 
 def limit(listener: RunningListener, **limits: int | None) -> None:

@@ -36,14 +36,7 @@ class Ends:
         self.client = context.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
         thread = threading.Thread(target=self.server.handshake, args=(time.monotonic() + 60,))
         thread.start()
-        while True:
-            try:
-                self.client.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self.theirs.sendall(self.outgoing.read())
-                self.incoming.write(self.theirs.recv(65536))
-        self.theirs.sendall(self.outgoing.read())
+        tls.shake_hands(self.client, self.theirs, self.incoming, self.outgoing)
         thread.join()
 
     def encrypted(self, data: bytes) -> bytes:

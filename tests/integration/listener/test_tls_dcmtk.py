@@ -7,7 +7,6 @@ is whom it trusts, `+py` the non-downgrading BCP 195 profile (the default), `+px
 import os
 import subprocess
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,11 @@ import pytest
 
 from noctis.facilities.snapshot import ClientCertificate, Facility
 from tests import tls
-from tests.integration.listener.conftest import CENTRAL, RunningListener
-from tests.integration.listener.test_tls import configure, refusals, refused, serve
+from tests.integration.listener.conftest import CENTRAL, RunningListener, Start
+from tests.integration.listener.tls_peers import configure, refusals, refused, serve
 from tests.samples import make_instance
 from tests.support import wait_for
 from tests.system.senders import run, tool
-
-Start = Callable[..., RunningListener]
 
 
 def echoscu(listener: RunningListener, *options: str | Path, calling: str = "CT1") -> subprocess.CompletedProcess[str]:
@@ -38,11 +35,6 @@ def showing(listener: RunningListener, sender: tls.Files | None) -> tuple[str | 
     """dcmtk's options."""
     shown = ("+tla",) if sender is None else ("+tls", sender.key, sender.certificate)
     return (*shown, "+cf", listener.home.tls / "ca.pem")
-
-
-@pytest.fixture
-def sender(tmp_path: Path) -> tls.Files:
-    return tls.write(tls.client(), tmp_path, "sender")
 
 
 @pytest.mark.parametrize("profile", ["+py", "+px", "+pz"])
