@@ -1,36 +1,43 @@
 """Disks that are full, read-only, broken or slow."""
 
+from typing import Any
+
 from tests.faults import means
+from tests.faults.disks import Disk
 from tests.faults.ground import Ground, row
 from tests.faults.tracing import injected
 from tests.support import wait_for
+from tests.system.senders import StubbornSender
 
 A700 = 0xA700
 
 
-@row("spool-full", "no space left in the spool", means.disks)
-def spool_full(ground: Ground) -> None:
-    noctis = ground.make(storage={"slot_bytes": 0})  # else what fits into the files that are used again is still taken
-    disk = ground.disk(noctis.settings.paths.spool, 32)
+def _on_a_small_disk(ground: Ground, folder: str, mib: int = 64, **storage: Any) -> tuple[Disk, list[StubbornSender]]:
+    """A Noctis whose `folder` (spool, media) is a disk of its own, and three senders under way."""
+    noctis = ground.make(storage=storage)
+    disk = ground.disk(getattr(noctis.settings.paths, folder), mib)
     ground.start("Central")
     senders = ground.send("central", 3)
     ground.more(senders)
+    return disk, senders
+
+
+@row("spool-full", "no space left in the spool", means.disks)
+def spool_full(ground: Ground) -> None:
+    # without slots: else what fits into the files that are used again is still taken
+    disk, senders = _on_a_small_disk(ground, "spool", 32, slot_bytes=0)
     for _ in range(3 if ground.long else 1):
         disk.fill()
         ground.refused(senders, A700, 30)
         disk.make_room()
         ground.heal()
         ground.more(senders)
-    assert "the disk is full" in noctis.listener("central")["last_error"]
+    assert "the disk is full" in ground.noctis.listener("central")["last_error"]
 
 
 @row("archive-full", "no space left in the archive", means.disks)
 def archive_full(ground: Ground) -> None:
-    noctis = ground.make(storage={"media": str(ground.folder / "archive")})
-    disk = ground.disk(noctis.settings.paths.media, 64)
-    ground.start("Central")
-    senders = ground.send("central", 3)
-    ground.more(senders)
+    disk, senders = _on_a_small_disk(ground, "media", media=str(ground.folder / "archive"))
     disk.fill()
     ground.logged("archiver.waiting", "No space left")
     before = [dict(sender.statuses) for sender in senders]
@@ -46,26 +53,18 @@ def archive_full(ground: Ground) -> None:
     means.disks,
 )
 def spool_read_only(ground: Ground) -> None:
-    noctis = ground.make()
-    disk = ground.disk(noctis.settings.paths.spool, 64)
-    ground.start("Central")
-    senders = ground.send("central", 3)
-    ground.more(senders)
+    disk, senders = _on_a_small_disk(ground, "spool")
     disk.fail()
     ground.refused(senders, A700, 30)
-    noctis.stop()
+    ground.noctis.stop()
     disk.repair()
     ground.heal()
-    noctis.start()
+    ground.noctis.start()
 
 
 @row("archive-read-only", "the archive is remounted read-only, then writable", means.disks)
 def archive_read_only(ground: Ground) -> None:
-    noctis = ground.make(storage={"media": str(ground.folder / "archive")})
-    disk = ground.disk(noctis.settings.paths.media, 64)
-    ground.start("Central")
-    senders = ground.send("central", 3)
-    ground.more(senders)
+    disk, senders = _on_a_small_disk(ground, "media", media=str(ground.folder / "archive"))
     disk.read_only()
     ground.logged("archiver.waiting", "Read-only file system")
     ground.more(senders, 300 if ground.long else 30)
@@ -81,18 +80,14 @@ def archive_read_only(ground: Ground) -> None:
     only_long=True,
 )
 def archive_broken(ground: Ground) -> None:
-    noctis = ground.make(storage={"media": str(ground.folder / "archive")})
-    disk = ground.disk(noctis.settings.paths.media, 64)
-    ground.start("Central")
-    senders = ground.send("central", 3)
-    ground.more(senders)
+    disk, senders = _on_a_small_disk(ground, "media", media=str(ground.folder / "archive"))
     disk.fail()
     ground.logged("archiver.waiting")
     ground.more(senders, 100)
-    noctis.stop()
+    ground.noctis.stop()
     disk.repair()
     ground.heal()
-    noctis.start()
+    ground.noctis.start()
 
 
 @row("commit-error", "EIO when the spool is synced", means.tracing)
