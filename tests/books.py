@@ -11,7 +11,6 @@ from noctis.config import Settings
 from noctis.db import models
 from noctis.repository.verify import verify
 
-TABLES = (models.Event, models.Quarantined, models.Instance, models.Series, models.Study)  # children first
 _LEFT_OUT = {"id", "facility_id", "study_id", "series_id", "received_at", "first_received", "last_received", "at"}
 
 

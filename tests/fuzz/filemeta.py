@@ -18,7 +18,6 @@ from noctis.repository.spool_entries import SpoolEntry
 from tests.unit.repository.header_data import EXPLICIT, data_set, in_memory
 
 STAMP = "0123456789abcdef"
-_HEX = set("0123456789abcdef")
 
 
 def examine(data: bytes) -> None:

@@ -69,12 +69,10 @@ def plain(stream: bytes, max_pdu: int) -> Iterator[tuple[int, bytes] | type[Exce
             return
         kind, length = struct.unpack_from(">BxL", stream, at)
         if at == 0 and (kind == PduType.ABORT or (kind == TLS_HANDSHAKE and stream[1] == 3)):
+            # an A-ABORT is not answered by another
             yield ConnectionEnded if kind == PduType.ABORT else TlsHello
             return
         limit = {1: ASSOCIATE_RQ_MAX, 4: max_pdu}.get(kind, SMALL_PDU_MAX)
-        if at == 0 and kind == PduType.ABORT:  # not answered by another
-            yield ConnectionEnded
-            return
         if not 1 <= kind <= 7 or (at == 0 and kind != 1) or length > limit:
             yield ProtocolError
             return
