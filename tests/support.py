@@ -1,14 +1,15 @@
-"""What tests of every tier use: waiting for a state, free ports, small data sets."""
+"""What tests of every tier use: waiting for a state, ports, and the environment of a command."""
 
 import fcntl
+import json
 import os
 import random
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -29,6 +30,26 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come about within {seconds} s; last: {value!r}")
         time.sleep(0.02)
+
+
+def environment(home: Path | None = None, options: Mapping[str, Mapping[str, Any]] = {}) -> dict[str, str]:
+    """This process's environment variables, with these settings of Noctis and no others."""
+    made = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
+    if home is not None:
+        made["NOCTIS_HOME"] = str(home)
+    for section, values in options.items():
+        for key, value in values.items():
+            made[f"NOCTIS_{section}__{key}".upper()] = value if isinstance(value, str) else json.dumps(value)
+    return made
+
+
+def listens(port: int) -> bool:
+    """Whether a connection to 127.0.0.1 is taken; whatever else than a refusal comes is raised."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return False
+    return True
 
 
 _BLOCK = 64  # ports

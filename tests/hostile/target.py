@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ from noctis.repository.journal import TAKEN
 from tests.hostile import wire
 from tests.hostile.peer import ACCEPT, Peer, goes_on, statuses
 from tests.spooling import is_being_written
-from tests.support import free_port, wait_for
+from tests.support import environment, free_port, listens, wait_for
 
 STRICT = os.environ.get("TEST_HOSTILE_STRICT") == "1"  # the machine is quiet: an echo takes less than ECHO_SECONDS
 ECHO_SECONDS = 1.0
@@ -91,20 +90,11 @@ class Target:
 
     @property
     def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
-        clean["NOCTIS_HOME"] = str(self.home)
-        for section, values in self._options.items():
-            for key, value in values.items():
-                clean[f"NOCTIS_{section}__{key}".upper()] = value if isinstance(value, str) else json.dumps(value)
-        return clean
+        return environment(self.home, self._options)
 
     def _is_ready(self) -> bool:
         assert self._process.poll() is None, self._log_tail()
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
-        except ConnectionRefusedError:
-            return False
-        return True
+        return listens(self.port)
 
     def _log_tail(self) -> str:
         return self.log.read_text(errors="replace")[-3000:]
@@ -114,11 +104,8 @@ class Target:
         for round_ in range(WARM_ROUNDS):
             with Peer(self.port) as peer:
                 assert peer.associate()[0] == ACCEPT
-                for number, data in (
-                    (wire.STORE, wire.data_set(instance=f"1.2.826.{round_}")),
-                    (wire.STORE, b"\x08\0\x16\0??" + bytes(20)),
-                ):
-                    peer.send(wire.store(data, number=number, instance=f"1.2.826.{round_}"))
+                for data in (wire.data_set(instance=f"1.2.826.{round_}"), b"\x08\0\x16\0??" + bytes(20)):
+                    peer.send(wire.store(data, instance=f"1.2.826.{round_}"))
                 statuses(peer, 0x0000, 0xC000)
                 goes_on(peer)
             with Peer(self.port) as peer:

@@ -41,14 +41,6 @@ def in_flight(home: Path, slug: str) -> bool:
     return any(is_being_written(path) for path in home.glob(f"spool/{slug}/tmp/*/*.dcm"))
 
 
-def refuses(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
-
-
 @contextmanager
 def held_port(port: int) -> Iterator[socket.socket]:
     """Another program's port; this process is the other program."""

@@ -21,7 +21,7 @@ from noctis.facilities.records import FacilityRecord
 from noctis.facilities.registry import Registry
 from noctis.supervisor.control import Control
 from tests import privacy
-from tests.support import free_ports, wait_for
+from tests.support import environment, free_ports, wait_for
 
 PORTS = 40  # the default one and 39 for facilities
 STOP_SECONDS = 60.0
@@ -63,14 +63,7 @@ class Noctis:
     @property
     def environment(self) -> dict[str, str]:
         """This process's, with these settings and no others."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
-        clean |= self.variables
-        clean["NOCTIS_HOME"] = str(self.home)
-        for section, values in self._options.items():
-            for key, value in values.items():
-                text = value if isinstance(value, str) else json.dumps(value)
-                clean[f"NOCTIS_{section}__{key}".upper()] = text
-        return clean
+        return environment(self.home, self._options) | self.variables
 
     # -- the command
 

@@ -5,31 +5,34 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.support import free_ports, wait_for
+from tests.support import environment, free_ports, listens, wait_for
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 
 
-def environment(**settings: object) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
-    return {**clean, **{f"NOCTIS_{name}": str(value) for name, value in settings.items()}}
+Options = dict[str, dict[str, Any]]
 
 
-def run(*arguments: str | Path, **settings: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        arguments, capture_output=True, text=True, check=False, cwd="/", env=environment(**settings), timeout=250
-    )
+def run(
+    *arguments: str | Path, home: Path | None = None, options: Options | None = None
+) -> subprocess.CompletedProcess[str]:
+    variables = environment(home, options or {})
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd="/", env=variables, timeout=250)
 
 
 @pytest.fixture
-def ports() -> dict[str, int]:
+def options() -> Options:
     """A default port and a range for facilities that nobody else uses."""
     first = free_ports(20)
-    return {"SERVER__PORT": first, "FACILITIES__FIRST_PORT": first + 1, "FACILITIES__LAST_PORT": first + 19}
+    return {
+        "server": {"bind": "127.0.0.1", "port": first},
+        "facilities": {"first_port": first + 1, "last_port": first + 19},
+    }
 
 
 @pytest.mark.parametrize("path", sorted([*SCRIPTS.iterdir(), ROOT / ".ci" / "run"]), ids=lambda path: path.name)
@@ -57,9 +60,8 @@ def test_test_passes_its_options_to_pytest_and_installs_only_once() -> None:
     assert "Installing" not in done.stderr
 
 
-def test_the_demo_shows_what_arrived_and_can_be_run_again(tmp_path: Path, ports: dict[str, int]) -> None:
-    settings = {"HOME": tmp_path / "home", "SERVER__BIND": "127.0.0.1", **ports}
-    done = run(SCRIPTS / "run", "--demo-once", **settings)
+def test_the_demo_shows_what_arrived_and_can_be_run_again(tmp_path: Path, options: Options) -> None:
+    done = run(SCRIPTS / "run", "--demo-once", home=tmp_path / "home", options=options)
     assert done.returncode == 0, done.stdout + done.stderr
     for shown in ("Central Hospital", "Žilina Clinic", "turned away", "STRANGER", "Everything is filed and indexed"):
         assert shown in done.stdout
@@ -68,32 +70,32 @@ def test_the_demo_shows_what_arrived_and_can_be_run_again(tmp_path: Path, ports:
         "central-hospital",
         "zilina-clinic",
     }
-    again = run(SCRIPTS / "run", "--demo-once", **settings)
+    again = run(SCRIPTS / "run", "--demo-once", home=tmp_path / "home", options=options)
     assert again.returncode == 0, again.stdout + again.stderr
     assert len(list((tmp_path / "home" / "media").rglob("*.dcm"))) == 2 * len(files)
 
 
-def test_the_demo_keeps_clear_of_ports_that_others_hold(tmp_path: Path, ports: dict[str, int]) -> None:
+def test_the_demo_keeps_clear_of_ports_that_others_hold(tmp_path: Path, options: Options) -> None:
     with socket.socket() as default, socket.socket() as first:
-        for held, port in ((default, ports["SERVER__PORT"]), (first, ports["FACILITIES__FIRST_PORT"])):
+        for held, port in ((default, options["server"]["port"]), (first, options["facilities"]["first_port"])):
             held.bind(("127.0.0.1", port))
             held.listen()
-        done = run(SCRIPTS / "run", "--demo", "--demo-once", HOME=tmp_path / "home", SERVER__BIND="127.0.0.1", **ports)
+        done = run(SCRIPTS / "run", "--demo", "--demo-once", home=tmp_path / "home", options=options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything is filed and indexed" in done.stdout
 
 
-def test_run_serves_in_the_foreground_until_it_is_told_to_stop(tmp_path: Path, ports: dict[str, int]) -> None:
+def test_run_serves_in_the_foreground_until_it_is_told_to_stop(tmp_path: Path, options: Options) -> None:
     with (tmp_path / "log").open("wb") as log:
         running = subprocess.Popen(
             [SCRIPTS / "run"],
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=tmp_path,
-            env=environment(HOME=tmp_path / "home", SERVER__BIND="127.0.0.1", **ports),
+            env=environment(tmp_path / "home", options),
         )
     try:
-        wait_for(lambda: _answers(ports["SERVER__PORT"]), seconds=60, what="the default port to answer")
+        wait_for(lambda: listens(options["server"]["port"]), seconds=60, what="the default port to answer")
         assert (tmp_path / "home" / "noctis.db").exists()
         running.send_signal(signal.SIGTERM)
         assert running.wait(60) == 0
@@ -101,11 +103,3 @@ def test_run_serves_in_the_foreground_until_it_is_told_to_stop(tmp_path: Path, p
         if running.poll() is None:
             running.kill()
             running.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True

@@ -10,9 +10,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from tests.support import free_port, wait_for
+from tests.support import free_port, listens, wait_for
 from tests.system import senders
-from tests.system.associations import held_port, in_flight, message, open_association, refuses, store
+from tests.system.associations import held_port, in_flight, message, open_association, store
 from tests.system.conftest import MakeNoctis, Noctis
 
 NOTHING: dict[str, list[object]] = {"started": [], "stopped": [], "rebound": [], "refreshed": []}
@@ -95,7 +95,7 @@ def test_a_stop_lets_every_listener_finish_at_the_same_time(noctis: Noctis) -> N
             rests.append((association, whole[len(whole) // 2 :]))
         noctis.signal(signal.SIGTERM)
         for port in (noctis.port, *(facility.port for facility in facilities)):
-            wait_for(lambda port=port: refuses(port), what=f"port {port} to refuse callers")
+            wait_for(lambda port=port: not listens(port), what=f"port {port} to refuse callers")
         assert noctis.is_running
         for association, rest in rests:
             association.sock.sendall(rest)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from noctis.config import load_settings
+from tests.support import environment
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "noctis.service"
@@ -17,8 +18,9 @@ EXPOSURE_MAX = 2.0
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=cwd, env=environment, timeout=250)
+    return subprocess.run(
+        arguments, capture_output=True, text=True, check=False, cwd=cwd, env=environment(), timeout=250
+    )
 
 
 def settings_of_unit() -> dict[str, str]:

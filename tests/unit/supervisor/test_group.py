@@ -15,7 +15,7 @@ from noctis.supervisor.options import Options
 from noctis.supervisor.plan import ListenerSpec
 from noctis.supervisor.process import ForkedProcess, Restart
 from noctis.supervisor.sockets import Sockets
-from tests.support import free_port
+from tests.support import free_port, listens
 
 
 @pytest.fixture(autouse=True)
@@ -47,14 +47,6 @@ def make(options: Options, port: int, *, workers: int = 1, on_demand: bool = Fal
 
 def ended(process: Any, state: int = ProcessStates.STOPPED) -> None:
     process.pid, process.state = 0, state
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_it_starts_and_owns_its_socket(options: Options) -> None:

@@ -2,13 +2,12 @@
 
 import errno
 import os
-import socket
 from collections.abc import Iterator
 
 import pytest
 
 from noctis.supervisor.sockets import HANDED_OVER, Sockets, listen
-from tests.support import free_port
+from tests.support import free_port, listens
 
 
 @pytest.fixture(autouse=True)
@@ -21,14 +20,6 @@ def _nothing_handed_over() -> Iterator[None]:
 @pytest.fixture
 def sockets() -> Sockets:
     return Sockets("127.0.0.1", 5)
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def test_it_listens_and_does_not_block(sockets: Sockets) -> None:
