@@ -5,16 +5,13 @@ import functools
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
-
 from bench.studies import TINY, Kind
 from noctis.checks.echo import echo
-from noctis.repository.slots import everything_waiting
 from noctis.repository.verify import verify
 from tests.faults import network
 from tests.faults.disks import Disk
@@ -199,16 +196,10 @@ class Ground:
                 found[slug, uid] += 1
         return found
 
-    def rows(self) -> Sequence[Any]:
-        engine = self.noctis.engine()
-        try:
-            with engine.connect().execution_options(read_only=True) as connection:
-                query = (
-                    "SELECT f.slug, i.sop_instance_uid, i.path FROM instance i JOIN facility f ON f.id = i.facility_id"
-                )
-                return connection.execute(text(query)).all()
-        finally:
-            engine.dispose()
+    def rows(self) -> list[tuple[Any, ...]]:
+        return self.noctis.query(
+            "SELECT f.slug, i.sop_instance_uid, i.path FROM instance i JOIN facility f ON f.id = i.facility_id"
+        )
 
     def conclude(self) -> Figures:
         """Wait for recovery, end the senders, let the spool run empty, stop, and draw up the books."""
@@ -223,7 +214,7 @@ class Ground:
             sender.stop()
         noctis = self.noctis
         spool = noctis.settings.paths.spool
-        wait_for(lambda: not any(everything_waiting(spool)), seconds=RECOVERY_SECONDS, what="an empty spool")
+        wait_for(noctis.settled, seconds=RECOVERY_SECONDS, what="an empty spool")
         wait_for(self._all_complete, seconds=60, what="every study to be complete")
         assert noctis.stop() == 0, noctis.log_tail()
         acknowledged, filed = self.acknowledged(), self.filed()
@@ -256,12 +247,7 @@ class Ground:
             self.send(slug, limit=1)
 
     def _all_complete(self) -> bool:
-        engine = self.noctis.engine()
-        try:
-            with engine.connect().execution_options(read_only=True) as connection:
-                return connection.scalar(text("SELECT count(*) FROM study WHERE status != 'complete'")) == 0
-        finally:
-            engine.dispose()
+        return self.noctis.query("SELECT count(*) FROM study WHERE status != 'complete'") == [(0,)]
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,21 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from noctis.config import Settings, load_settings
 from noctis.db.engine import make_engine
 from noctis.errors import SupervisorError
 from noctis.facilities.records import FacilityRecord
 from noctis.facilities.registry import Registry
+from noctis.repository.slots import everything_waiting
 from noctis.supervisor.control import Control
 from tests import privacy
 from tests.support import environment, free_ports, wait_for
@@ -138,6 +140,27 @@ class Noctis:
                 return database.execute(statement, values).fetchall()
         finally:
             database.close()
+
+    # -- what it has
+
+    def query(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT, of whatever database; `:name` in it is a value."""
+        engine = self.engine()
+        try:
+            with engine.connect().execution_options(read_only=True) as connection:
+                return [tuple(row) for row in connection.execute(text(statement), values)]
+        finally:
+            engine.dispose()
+
+    def indexed(self) -> Counter[str]:
+        """SOP Instance UID → rows whose file is there."""
+        media = self.settings.paths.media
+        rows = self.query("SELECT sop_instance_uid, path FROM instance")
+        return Counter(uid for uid, path in rows if (media / path).is_file())
+
+    def settled(self) -> bool:
+        """Whether nothing waits in the spool."""
+        return not any(everything_waiting(self.settings.paths.spool))
 
     # -- its processes
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support import wait_for
 from tests.system.conftest import MakeNoctis, Noctis
 from tests.system.senders import StubbornSender
-from tests.system.test_kill import indexed, more_than, settled
+from tests.system.test_kill import more_than
 
 BACKUPS = int(os.environ.get("TEST_BACKUPS", "3"))
 
@@ -73,8 +73,8 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(make_noctis: MakeNoctis,
         again = make_noctis()
         again.cli("restore", folder, "--generation", generation)
         again.start()
-        wait_for(lambda home=again.home: settled(home), seconds=120, what="the spool to be empty")  # type: ignore[misc]
-        rows = indexed(again.home)
+        wait_for(again.settled, seconds=120, what="the spool to be empty")
+        rows = again.indexed()
         missing = uids - rows.keys()
         assert not missing, f"{len(missing)} of {len(uids)} acknowledged before {generation} are missing"
         assert max(rows.values()) == 1

@@ -5,7 +5,6 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import text
 
 from tests.postgres import PostgresServer
 from tests.support import wait_for
@@ -28,12 +27,7 @@ def noctis(make_noctis: MakeNoctis, server: PostgresServer) -> Noctis:
 
 
 def indexed(noctis: Noctis) -> set[str]:
-    engine = noctis.engine()
-    try:
-        with engine.connect() as connection:
-            return set(connection.scalars(text("SELECT sop_instance_uid FROM instance")))
-    finally:
-        engine.dispose()
+    return {uid for (uid,) in noctis.query("SELECT sop_instance_uid FROM instance")}
 
 
 def more(load: StubbornSender, count: int = 30) -> None:

@@ -4,7 +4,6 @@ What arrives equals what was sent, byte for byte: pynetdicom is told to hand ove
 storescu encodes it anew, so there the reference is what dcmtk's own bit-preserving storescp receives from it.
 """
 
-import sqlite3
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,12 +39,10 @@ def rounds(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
 
 def filed(noctis: Noctis, slug: str) -> dict[str, Path]:
     """SOP Instance UID → file, of everything indexed of one facility."""
-    with sqlite3.connect(f"file:{noctis.home / 'noctis.db'}?mode=ro", uri=True) as database:
-        rows = database.execute(
-            "SELECT sop_instance_uid, path FROM instance JOIN facility ON facility.id = facility_id WHERE slug = ?",
-            (slug,),
-        ).fetchall()
-    database.close()
+    rows = noctis.query(
+        "SELECT sop_instance_uid, path FROM instance JOIN facility ON facility.id = facility_id WHERE slug = :slug",
+        slug=slug,
+    )
     return {uid: noctis.home / "media" / "dicom_files" / path for uid, path in rows}
 
 

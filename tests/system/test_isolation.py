@@ -1,6 +1,5 @@
 """Facilities are kept apart, and many associations that send one study make one study."""
 
-import sqlite3
 import threading
 from pathlib import Path
 
@@ -56,9 +55,5 @@ def test_sixteen_associations_send_parts_of_one_study(noctis: Noctis, tmp_path: 
     )
     assert (row["study_instance_uid"], row["series"], row["instances"]) == (study, 16, 192)
     size = sum(path.stat().st_size for path in (noctis.home / "media").rglob("*.dcm"))
-    with sqlite3.connect(f"file:{noctis.home / 'noctis.db'}?mode=ro", uri=True) as database:
-        assert database.execute("SELECT bytes FROM study").fetchall() == [(size,)]
-        assert database.execute("SELECT count(*), sum(instances), sum(bytes) FROM series").fetchall() == [
-            (16, 192, size)
-        ]
-    database.close()
+    assert noctis.query("SELECT bytes FROM study") == [(size,)]
+    assert noctis.query("SELECT count(*), sum(instances), sum(bytes) FROM series") == [(16, 192, size)]

@@ -7,15 +7,11 @@ stray file lies in the archive. The short form runs with every test run; `TEST_K
 import os
 import random
 import signal
-import sqlite3
 import time
-from collections import Counter
-from pathlib import Path
 
 import psutil
 import pytest
 
-from noctis.repository.slots import everything_waiting
 from tests.support import wait_for
 from tests.system.conftest import Noctis
 from tests.system.senders import StubbornSender
@@ -64,14 +60,14 @@ def test_what_was_acknowledged_is_there_once(noctis: Noctis, target: str) -> Non
     acknowledged = [uid for load in loads for uid in load.stop()]
     assert len(acknowledged) > 10 * KILLS
     assert len(set(acknowledged)) == len(acknowledged)
-    wait_for(lambda: settled(noctis.home), seconds=120, what="the spool to be empty")
-    rows = indexed(noctis.home)
+    wait_for(noctis.settled, seconds=120, what="the spool to be empty")
+    rows = noctis.indexed()
     missing = set(acknowledged) - rows.keys()
     assert not missing, f"{len(missing)} of {len(acknowledged)} acknowledged instances are not indexed"
     assert max(rows.values()) == 1
     print(f"{KILLS} kills of {target}: {len(acknowledged)} acknowledged, {len(missing)} missing, {len(rows)} indexed")
     assert noctis.run("archive", "verify").returncode == 0
-    (study_sum,) = query(noctis.home, "SELECT sum(instances) FROM study")[0]
+    (study_sum,) = noctis.query("SELECT sum(instances) FROM study")[0]
     assert study_sum == len(rows)
 
 
@@ -82,25 +78,3 @@ def more_than(loads: list[StubbornSender], before: list[int]) -> None:
         seconds=60,
         what="instances to be acknowledged",
     )
-
-
-def query(home: Path, sql: str) -> list[tuple[int, ...]]:
-    database = sqlite3.connect(f"file:{home / 'noctis.db'}?mode=ro", uri=True)
-    try:
-        return database.execute(sql).fetchall()
-    finally:
-        database.close()
-
-
-def indexed(home: Path) -> Counter[str]:
-    """SOP Instance UID → rows whose file is there."""
-    media = home / "media" / "dicom_files"
-    found: Counter[str] = Counter()
-    for uid, path in query(home, "SELECT sop_instance_uid, path FROM instance"):
-        if (media / str(path)).is_file():
-            found[str(uid)] += 1
-    return found
-
-
-def settled(home: Path) -> bool:
-    return not any(everything_waiting(home / "spool"))
