@@ -1,5 +1,6 @@
 """A quota in a whole Noctis: reached, told, raised by the command, and not forgotten by a restart."""
 
+from noctis.repository.usage import parse
 from tests.support import wait_for
 from tests.system.associations import open_association, store
 from tests.system.conftest import Noctis
@@ -28,6 +29,8 @@ def test_a_quota_from_its_setting_to_its_end(noctis: Noctis) -> None:
             assert store(second, 1) == SUCCESS
         assert "quota of the facility reached" in noctis.listener("central")["last_error"]
     wait_for(lambda: filed(noctis) == 5, what="four of it filed, and one of the other's")
+    counted = noctis.settings.paths.usage
+    wait_for(lambda: parse(counted.read_bytes()).of("central").instances == 4, what="the archiver's count of four")
     noctis.reload()
     with open_association(facility.port, facility.ae_title) as association:
         assert store(association, 5) == OUT_OF_RESOURCES

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -107,7 +108,7 @@ class Connection:
         while len(got) < count:
             try:
                 piece = self.sock.recv(count - len(got))
-            except ConnectionResetError:
+            except (ConnectionResetError, ssl.SSLEOFError):
                 return got
             if not piece:
                 return got

@@ -50,7 +50,8 @@ def test_time_limits_hold_inside_an_association(start: Start, sender: tls.Files)
     with TlsPeer(listener, sender) as slow:
         assert slow.associate()[0] == 2
         with dripping(slow.sock.sendall, bytewise(p_data(ECHO + b"\0" * 5000))):
-            assert slow.read()[0] == 7
+            assert slow.read()[0] in (7, 0)  # 0: the dripper met the end first, and OpenSSL reads no more then
+            wait_for(lambda: not listener.listener.live, what="the association's end")
 
 
 def test_half_a_record_is_no_data(start: Start, sender: tls.Files) -> None:
