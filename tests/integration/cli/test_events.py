@@ -83,7 +83,7 @@ def test_what_an_operator_did(noctis: Call, home: Path, tmp_path: Path) -> None:
     shutil.copytree(home / "media" / "dicom_files" / "central", home / "media" / "dicom_files" / "unknown")
     out = noctis("db", "rebuild", code=1).out
     assert "1 unknown-facility" in out
-    assert left(home)[0]["detail"]["findings"] == {"unknown_facility": 1}
+    assert left(home)[0]["detail"]["findings"] == {"unknown-facility": 1}
 
 
 def test_the_quarantine_tells_of_the_study(noctis: Call, home: Path, tmp_path: Path) -> None:
