@@ -37,6 +37,7 @@ from noctis.sections import (
     StorageSettings,
     SupervisorSettings,
     TlsSettings,
+    WebSettings,
 )
 
 ENV_PREFIX = "NOCTIS_"
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     supervisor: SupervisorSettings = SupervisorSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     audit: AuditSettings = AuditSettings()
+    web: WebSettings = WebSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

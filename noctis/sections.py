@@ -19,6 +19,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _address(value: str) -> str:
+    import ipaddress
+
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError("an IPv4 or IPv6 address such as 0.0.0.0, 127.0.0.1 or ::") from None
+
+
 class ServerSettings(Section):
     """The default listener, and what all listeners share."""
 
@@ -30,12 +39,7 @@ class ServerSettings(Section):
     @field_validator("bind")
     @classmethod
     def _an_address(cls, value: str) -> str:
-        import ipaddress
-
-        try:
-            return str(ipaddress.ip_address(value))
-        except ValueError:
-            raise ValueError("an IPv4 or IPv6 address such as 0.0.0.0, 127.0.0.1 or ::") from None
+        return _address(value)
 
 
 class FacilitySettings(Section):
@@ -161,6 +165,25 @@ class AuditSettings(Section):
         if port == 0:
             raise ValueError("tls://HOST:PORT or tcp://HOST:PORT, with a port from 1 to 65535")
         return value
+
+
+class WebSettings(Section):
+    """The operator's pages, the JSON API and the metrics."""
+
+    enabled: bool = True
+    bind: str = "127.0.0.1"  # an IPv4 or IPv6 address
+    port: Port = 8080
+    base_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$")] | None = None  # where a reverse proxy has them
+    certificate: Path | None = None  # PEM, the chain behind it: HTTPS; None: HTTP
+    private_key: Path | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None  # what operators type
+    session_hours: Seconds = 12.0  # hours; a login lasts so long at the most
+    idle_minutes: Seconds = 60.0  # minutes; and ends when nothing was asked for so long
+
+    @field_validator("bind")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        return _address(value)
 
 
 class LoggingSettings(Section):

@@ -33,11 +33,11 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "
 
 
 def environment(home: Path | None = None, options: Mapping[str, Mapping[str, Any]] = {}) -> dict[str, str]:
-    """This process's environment variables, with these settings of Noctis and no others."""
+    """This process's environment variables, with these settings of Noctis and no others. No pages unless asked for."""
     made = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
     if home is not None:
         made["NOCTIS_HOME"] = str(home)
-    for section, values in options.items():
+    for section, values in ({"web": {"enabled": False}} | dict(options)).items():
         for key, value in values.items():
             made[f"NOCTIS_{section}__{key}".upper()] = value if isinstance(value, str) else json.dumps(value)
     return made

@@ -39,6 +39,7 @@ COMMANDS = {
     "supervisorctl": "noctis.cli.processes:supervisorctl",
     "tls": "noctis.cli.tls:tls",
     "version": "noctis.cli.version:version",
+    "web": "noctis.cli.processes:web",
 }
 
 

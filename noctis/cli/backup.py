@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 import click
 
 from noctis.cli.archive import progress_bar
-from noctis.cli.common import App, emit_json, json_option, plain, size
+from noctis.cli.common import App, emit_json, json_option, plain
 from noctis.config import find_config, load_settings
 from noctis.errors import ConfigError, ExitCode
+from noctis.text import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

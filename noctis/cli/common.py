@@ -277,26 +277,6 @@ def show_fields(fields: dict[str, object]) -> None:
             console().print(Text.assemble((name.ljust(width), "bold"), "  ", plain(value)))
 
 
-def size(count: int | float | None) -> str:
-    """Bytes as people read them."""
-    amount = float(count or 0)
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if amount < 1000 or unit == "TB":
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return ""
-
-
-def moment(text: object) -> str:
-    """A time as people read it: local, to the second."""
-    from datetime import datetime
-
-    if not text:
-        return ""
-    when = text if isinstance(text, datetime) else datetime.fromisoformat(str(text))
-    return when.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 # -- errors
 
 

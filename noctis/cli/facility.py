@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, moment, plain, show_fields, show_table, size
+from noctis.cli.common import App, console, emit_json, json_option, plain, show_fields, show_table
 from noctis.errors import ExitCode, SupervisorError, UsageError
 from noctis.facilities.records import CHOICES, parse_device
+from noctis.text import moment, size
 
 if TYPE_CHECKING:
     from noctis.facilities.records import FacilityRecord

@@ -4,8 +4,9 @@ import json
 
 import click
 
-from noctis.cli.common import App, emit_json, json_option, moment, show_table, size
+from noctis.cli.common import App, emit_json, json_option, show_table
 from noctis.cli.study import facility_option, limit_option
+from noctis.text import moment, size
 
 
 @click.group()

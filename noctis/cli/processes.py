@@ -117,6 +117,37 @@ def archiver(app: App) -> int:
     return service.run(app.settings, Scoreboard())
 
 
+@click.group(invoke_without_command=True)
+@click.pass_context
+def web(ctx: click.Context) -> int | None:
+    """Run the operator's pages in the foreground without a supervisor. Ctrl-C stops them."""
+    from noctis.observability.logging import configure
+    from noctis.observability.scoreboard import Scoreboard
+    from noctis.web import service
+
+    if ctx.invoked_subcommand is not None:
+        return None
+    app: App = ctx.obj
+    app.prepare()
+    app.engine()
+    configure(app.settings.logging, debug=app.debug, home=app.home)
+    return service.run(app.settings, Scoreboard())
+
+
+@web.command()
+@click.pass_obj
+def link(app: App) -> int:
+    """Print the one-time link with which the first admin is made."""
+    from noctis.users.accounts import Accounts
+    from noctis.web.service import setup_link, url
+
+    if not Accounts(app.engine(), app.actor).is_empty():
+        click.echo(f"There are users already; log in: {url(app.settings)}/login   (noctis user list)")
+        return ExitCode.FOUND_WRONG
+    click.echo(setup_link(app.settings))
+    return ExitCode.DONE
+
+
 @click.command(
     context_settings={"ignore_unknown_options": True, "help_option_names": [], "allow_interspersed_args": False}
 )

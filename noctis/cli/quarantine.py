@@ -2,10 +2,11 @@
 
 import click
 
-from noctis.cli.common import App, emit_json, json_option, moment, plain, show_fields, show_table, size
+from noctis.cli.common import App, emit_json, json_option, plain, show_fields, show_table
 from noctis.cli.events import note_query
 from noctis.cli.study import facility_option, limit_option, of_facility
 from noctis.errors import NotFoundError
+from noctis.text import moment, size
 
 
 @click.group()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, moment, safe, size
+from noctis.cli.common import App, console, emit_json, json_option, safe
 from noctis.errors import ExitCode, NoctisError
+from noctis.text import moment, size
 
 if TYPE_CHECKING:
     from noctis.repository.usage import Usage

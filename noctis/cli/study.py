@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from noctis.cli.common import App, emit_json, json_option, moment, show_fields, show_table, size
+from noctis.cli.common import App, emit_json, json_option, show_fields, show_table
 from noctis.cli.events import note_query
+from noctis.text import moment, size
 
 
 def facility_option(function: Any) -> Any:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, emit_json, json_option, moment, plain, show_table
+from noctis.cli.common import App, emit_json, json_option, plain, show_table
 from noctis.errors import UsageError
+from noctis.text import moment
 
 if TYPE_CHECKING:
     from noctis.facilities.certificates import CertificateRegistry

@@ -311,3 +311,62 @@ class Event(Base):
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id"))
     subject: Mapped[str] = mapped_column(Text, server_default=text("''"))
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
+
+
+class Account(Base):
+    """Somebody who may log in to the pages."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        CheckConstraint("role IN ('admin', 'operator', 'viewer', 'facility')", name="role_known"),
+        CheckConstraint("(role = 'facility') = (facility_id IS NOT NULL)", name="facility_of_role"),
+    )
+
+    id: Mapped[int] = mapped_column(Key, primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(16))  # users.roles.Role
+    facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id"))  # of the role facility alone
+    password: Mapped[str] = mapped_column(Text)  # Argon2id, PHC string
+    email: Mapped[str | None] = mapped_column(String(254))
+    failures: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # wrong passwords since the last right one
+    locked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_login: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
+
+
+class WebSession(Base):
+    """A login that is in force. What the browser has is a secret of which only the digest is here."""
+
+    __tablename__ = "web_session"
+    __table_args__ = (Index(None, "account_id"), Index(None, "expires_at"))
+
+    token: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of the cookie, hex
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id", ondelete="CASCADE"))
+    address: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class StudyTerm(Base):
+    """A word that a study is found by, in lower case: its patient's name and ID, accession number, description."""
+
+    __tablename__ = "study_term"
+    __table_args__ = (Index(None, "term", "study_id"),)
+
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), primary_key=True)
+    term: Mapped[str] = mapped_column(Text, primary_key=True)
+
+
+class ActivityHour(Base):
+    """How much one device of a facility sent in one hour: what is habit is learned from these rows."""
+
+    __tablename__ = "activity_hour"
+    __table_args__ = (Index(None, "hour"),)
+
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"), primary_key=True)
+    calling: Mapped[str] = mapped_column(String(64), primary_key=True)  # calling AE title
+    hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)  # its beginning
+    associations: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    instances: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))

@@ -57,11 +57,20 @@ def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], i
         "archiver": archiver.run,
         "scheduler": scheduler.run,
     }
+    if settings.web.enabled:
+        table["web"] = _web
     if settings.audit.syslog is not None:
         from noctis.audit import service as audit
 
         table["audit"] = partial(audit.run, since=datetime.now(UTC))
     return table
+
+
+def _web(settings: Settings, scoreboard: Scoreboard) -> int:
+    """Loaded by the process itself: the parent, and so the listeners, have no web framework in their memory."""
+    from noctis.web import service
+
+    return service.run(settings, scoreboard)
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]
@@ -254,6 +263,9 @@ def _service_group(config: GroupConfig, *, target: Any, stop_seconds: float, res
 
 def preload(settings: Settings) -> None:
     """Import and build once what every child needs; their memory is shared with ours."""
+    # pydicom loads it where it is installed: 20 MB, and threads of OpenBLAS, which no process may have that forks.
+    # Nothing here touches pixels; the frames of the pages are decoded by a program of its own.
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     import sqlalchemy.dialects.sqlite
 
     import noctis.archiver.service

@@ -43,6 +43,7 @@ class NoctisInterface:
                 "watcher": self._service(parent.process_groups["watcher"]),
                 "audit": self._audit(parent.process_groups.get("audit")),
                 "scheduler": self._service(parent.process_groups["scheduler"]),
+                "web": self._optional(parent.process_groups.get("web")),
             }
         )
 
@@ -105,6 +106,10 @@ class NoctisInterface:
             "last_error": error,
             "last_error_at": _iso(error_at),
         }
+
+    def _optional(self, group: "Group | None") -> dict[str, Any] | None:
+        """None: it is switched off."""
+        return None if group is None else self._service(group)
 
     def _audit(self, group: "Group | None") -> dict[str, Any] | None:
         """None: `audit.syslog` is not set."""

@@ -83,7 +83,12 @@ def _sample(section: str, key: str) -> str:
     """A value for a setting that has none by default."""
     if key.endswith(("_bytes", "_instances")):
         return "7"
-    return "tls://logs.example:6514" if (section, key) == ("audit", "syslog") else "somewhere"
+    samples = {
+        ("audit", "syslog"): "tls://logs.example:6514",
+        ("web", "base_path"): "/noctis",
+        ("web", "url"): "https://images.example/noctis",
+    }
+    return samples.get((section, key), "somewhere")
 
 
 def _as_variable(value: Any) -> str:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import pytest
 from rich.markup import render
 
-from noctis.cli.common import causes, emit_json, moment, plain, safe, show_fields, show_table, size
+from noctis.cli.common import causes, emit_json, plain, safe, show_fields, show_table
+from noctis.text import moment, size
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,120 @@
+"""Who may do what: the one place where a route's caller is looked at.
+
+Every route says which `Right` it wants: `@router.get("/x", dependencies=[allow(Right.SEE)])`, and the application does
+not start with one that does not (`require_rights`). An account of one facility sees that facility alone: a route whose
+path or query names another one (`slug`, `facility`) does not exist for it, and what lists many asks `Caller.scope`.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.routing import APIRoute
+
+from noctis.errors import NotFoundError
+from noctis.users.accounts import AccountRecord
+from noctis.users.roles import RIGHTS, Right, Role
+from noctis.web.site import Site
+
+COOKIE = "noctis_session"
+
+
+class NobodyError(Exception):
+    """Nobody is logged in where somebody has to be."""
+
+
+class ForbiddenError(Exception):
+    """Who is logged in may not do this."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks."""
+
+    account: AccountRecord
+
+    @property
+    def name(self) -> str:
+        return self.account.name
+
+    @property
+    def role(self) -> Role:
+        return self.account.role
+
+    def may(self, right: Right) -> bool:
+        return RIGHTS[self.role] >= right
+
+    @property
+    def facility_id(self) -> int | None:
+        """The only facility that this caller may see; None: all."""
+        return self.account.facility_id
+
+    def scope(self, facility_id: int | None = None) -> int | None:
+        """The facility that a list is of: the one that was asked for, or the caller's own; None: all."""
+        return self.account.facility_id if self.account.facility_id is not None else facility_id
+
+    def sees(self, slug: str) -> bool:
+        """Whether this facility is there for the caller."""
+        return self.account.facility_id is None or self.account.facility == slug
+
+
+class Allow:
+    """The dependency of one route; `allow` makes it."""
+
+    def __init__(self, right: Right) -> None:
+        self.right = right
+
+    def __call__(self, request: Request) -> None:
+        site: Site = request.app.state.site
+        secret = request.cookies.get(COOKIE)
+        request.state.caller = None
+        if self.right is Right.OPEN and secret is None:
+            return
+        account = site.sessions.account(secret) if secret else None
+        if account is None:
+            if self.right is Right.OPEN:
+                return
+            raise NobodyError
+        caller = Caller(account)
+        if not caller.may(self.right):
+            raise ForbiddenError
+        for named in (request.path_params.get("slug"), *request.query_params.getlist("facility")):
+            if named and not caller.sees(named):
+                raise NotFoundError(f"No facility found for {named!r}")
+        request.state.caller = caller
+
+
+def allow(right: Right) -> Any:
+    """What a route's `dependencies` begin with."""
+    return Depends(Allow(right))
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller | None = request.state.caller
+    if caller is None:
+        raise NobodyError
+    return caller
+
+
+LoggedIn = Annotated[Caller, Depends(_caller)]
+
+
+def right_of(route: APIRoute) -> Right:
+    """Which right a route wants.
+
+    Raises
+    ------
+    TypeError
+        It says none: a fault of ours, found when the application is made.
+    """
+    found = [each.dependency for each in route.dependencies if isinstance(each.dependency, Allow)]
+    if len(found) != 1:
+        raise TypeError(f"the route {route.path} has {len(found)} rights; see noctis.web.access")
+    return found[0].right
+
+
+def require_rights(app: FastAPI) -> None:
+    """Look at every route; see `right_of`."""
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            right_of(route)

@@ -1,0 +1,88 @@
+"""What went wrong, as an answer: a page for people, problem details (RFC 9457) below /api, a fragment for htmx."""
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from noctis.errors import ConflictError, DatabaseError, NoctisError, NotFoundError, SupervisorError, UsageError
+from noctis.users.accounts import LockedError
+from noctis.web.access import ForbiddenError, NobodyError
+from noctis.web.templating import render
+
+log = structlog.get_logger()
+
+STATUS: dict[type[NoctisError], int] = {  # the first that fits
+    NotFoundError: 404,
+    ConflictError: 409,
+    LockedError: 429,
+    UsageError: 422,
+    DatabaseError: 503,
+    SupervisorError: 503,
+}
+
+
+def status_of(error: NoctisError) -> int:
+    return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
+
+
+def answer(request: Request, status: int, message: str, fix: str | None = None) -> Response:
+    """An error as this request's sender can show it."""
+    path = request.url.path.removeprefix(request.app.state.site.base_path)
+    if path.startswith("/api/"):
+        problem = {"title": message, "status": status} | ({"detail": fix} if fix else {})
+        return JSONResponse(problem, status, media_type="application/problem+json")
+    if not hasattr(request.state, "caller"):
+        request.state.caller = None
+    return render(request, "error.html", status=status, code=status, message=message, fix=fix)
+
+
+def install(app: FastAPI) -> None:
+    """Handlers for everything that can be raised."""
+
+    @app.exception_handler(NoctisError)
+    def _expected(request: Request, error: NoctisError) -> Response:
+        return answer(request, status_of(error), error.message, error.fix)
+
+    @app.exception_handler(NobodyError)
+    def _nobody(request: Request, _: NobodyError) -> Response:
+        site = request.app.state.site
+        path = request.url.path.removeprefix(site.base_path)
+        if path.startswith("/api/"):
+            return answer(request, 401, "nobody is logged in", f"POST {site.base_path}/api/v1/login")
+        login = f"{site.base_path}/login"
+        if request.headers.get("hx-request") == "true":
+            return Response(status_code=204, headers={"HX-Redirect": login})
+        if request.method == "GET" and path not in ("", "/"):
+            from urllib.parse import quote
+
+            query = f"?{request.url.query}" if request.url.query else ""
+            login += "?next=" + quote(path + query)
+        return RedirectResponse(login, 303)
+
+    @app.exception_handler(ForbiddenError)
+    def _forbidden(request: Request, _: ForbiddenError) -> Response:
+        return answer(request, 403, "your account may not do this", "ask an admin")
+
+    @app.exception_handler(RequestValidationError)
+    def _malformed(request: Request, error: RequestValidationError) -> Response:
+        places = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+        return answer(request, 422, f"the request is malformed: {places}")
+
+    @app.exception_handler(HTTPException)
+    def _plain(request: Request, error: HTTPException) -> Response:
+        found = answer(request, error.status_code, str(error.detail))
+        for name, value in (error.headers or {}).items():
+            found.headers[name] = value
+        return found
+
+    @app.exception_handler(Exception)
+    def _fault(request: Request, error: Exception) -> Response:
+        log.error("web.fault", method=request.method, route=_route(request), exc_info=error)
+        return answer(request, 500, "this is a fault in Noctis", "the log has it as web.fault; please report it")
+
+
+def _route(request: Request) -> str:
+    """The route's pattern: paths may name patients' studies."""
+    return str(getattr(request.scope.get("route"), "path", "?"))

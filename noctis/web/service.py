@@ -1,0 +1,107 @@
+"""The web process: uvicorn over our application, on a socket of its own.
+
+It takes no part in receiving: when it ends, or never comes up, nothing else notices. SIGTERM ends it after the
+requests in flight; downloads are cut off after `STOP_SECONDS`.
+"""
+
+import os
+import ssl
+import time
+
+import structlog
+import uvicorn
+
+from noctis.config import Settings
+from noctis.errors import ConfigError, NoctisError, SupervisorError
+from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.supervisor.ports import who_listens
+from noctis.supervisor.sockets import listen
+from noctis.users import setup
+from noctis.web.app import create_app
+from noctis.web.site import Site
+
+log = structlog.get_logger()
+
+BACKLOG = 128
+STOP_SECONDS = 5
+
+
+def run(settings: Settings, scoreboard: Scoreboard) -> int:
+    """Until SIGTERM.
+
+    Raises
+    ------
+    NoctisError
+        The port cannot be bound, or certificate and key do not do.
+    """
+    scoreboard.begin(os.getpid())
+    web = settings.web
+    try:
+        _check_tls(settings)
+        try:
+            sock = listen(web.bind, web.port, BACKLOG)
+        except OSError as error:
+            holders = ", ".join(map(str, who_listens(web.port)))
+            raise SupervisorError(
+                f"the web port {web.port} cannot be bound: {error.strerror}"
+                + (f"; it is held by {holders}" if holders else ""),
+                fix="set another one: web.port",
+            ) from error
+    except NoctisError as error:
+        scoreboard.error(str(error))
+        raise
+    site = Site(settings, scoreboard)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(site),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+            ssl_certfile=web.certificate,
+            ssl_keyfile=web.private_key,
+        )
+    )
+    scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
+    log.info("web.started", url=url(settings))
+    tell_setup(site)
+    server.run(sockets=[sock])
+    log.info("web.stopped")
+    return 0
+
+
+def url(settings: Settings) -> str:
+    """What an operator types into the browser."""
+    web = settings.web
+    if web.url:
+        return web.url
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(web.bind, f"[{web.bind}]" if ":" in web.bind else web.bind)
+    return f"{'https' if web.certificate else 'http'}://{host}:{web.port}{web.base_path or ''}"
+
+
+def setup_link(settings: Settings) -> str:
+    """The link with which the first admin is made."""
+    return f"{url(settings)}/setup?secret={setup.secret(settings.paths)}"
+
+
+def tell_setup(site: Site) -> None:
+    """While there is no account: say where the first one is made."""
+    try:
+        if site.accounts("web").is_empty():
+            log.warning("web.set_up", link=setup_link(site.settings), action="open it to make the first admin")
+    except NoctisError as error:
+        log.warning("web.database_down", error=str(error))
+
+
+def _check_tls(settings: Settings) -> None:
+    web = settings.web
+    if (web.certificate is None) != (web.private_key is None):
+        raise ConfigError("web.certificate and web.private_key belong together", fix="set both, or neither")
+    if web.certificate is not None:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(web.certificate, web.private_key)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(
+                f"web.certificate cannot be used: {error}", fix="PEM, and the key of that certificate"
+            ) from error

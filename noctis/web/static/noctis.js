@@ -1,0 +1,35 @@
+// What the pages do in the browser beside htmx: the theme, copying, asking before what cannot be undone.
+"use strict";
+
+document.addEventListener("click", (event) => {
+  const theme = event.target.closest("#theme");
+  if (theme) {
+    const root = document.documentElement;
+    root.dataset.bsTheme = root.dataset.bsTheme === "dark" ? "light" : "dark";
+    localStorage.setItem("theme", root.dataset.bsTheme);
+  }
+  const copy = event.target.closest("[data-copy]");
+  if (copy) {
+    navigator.clipboard.writeText(copy.dataset.copy).then(() => toast("Copied."), () => toast("The browser does not allow copying."));
+  }
+});
+
+// A form with data-confirm asks first.
+document.addEventListener("submit", (event) => {
+  const question = event.target.dataset.confirm;
+  if (question && !confirm(question)) {
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}, true);
+
+function toast(text) {
+  const box = document.createElement("div");
+  box.className = "toast show";
+  const body = document.createElement("div");
+  body.className = "toast-body";
+  body.textContent = text;
+  box.append(body);
+  document.getElementById("toasts").append(box);
+  setTimeout(() => box.remove(), 4000);
+}

@@ -1,0 +1,58 @@
+"""Pages from templates: Jinja2, escaped always; an undefined name is a fault, not an empty place."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from noctis import __version__
+from noctis.text import ago, moment, size
+from noctis.users.roles import Right
+
+FOLDER = Path(__file__).parent / "templates"
+
+
+@cache
+def environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"size": size, "moment": moment, "ago": ago, "person": person, "day": day}
+    made.globals |= {"version": __version__, "Right": Right}
+    return made
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page, or a part of one. Templates have `base` (where the pages begin), `user` (a `Caller`, or None) and `path` besides."""
+    site = request.app.state.site
+    path = request.url.path.removeprefix(site.base_path)
+    caller = getattr(request.state, "caller", None)
+    # What a form asks for again once a fragment was swapped: whether htmx asks.
+    partial = request.headers.get("hx-request") == "true"
+    html = (
+        environment()
+        .get_template(template)
+        .render(base=site.base_path, user=caller, path=path, partial=partial, now=datetime.now(UTC), **values)
+    )
+    return HTMLResponse(html, status)
+
+
+def person(name: str) -> str:
+    """A Person Name (PS3.5 §6.2.1) as people read it: Doe^Jane^^Dr. → Doe, Jane Dr."""
+    group = next((part for part in name.split("=") if part.strip()), "")
+    family, _, rest = group.partition("^")
+    given = " ".join(part.strip() for part in rest.split("^") if part.strip())
+    return f"{family.strip()}, {given}" if given else family.strip()
+
+
+def day(date: str) -> str:
+    """A DA as people read it: 20260131 → 2026-01-31; what is none stays as it is."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
