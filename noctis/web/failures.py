@@ -30,7 +30,7 @@ def status_of(error: NoctisError) -> int:
 def answer(request: Request, status: int, message: str, fix: str | None = None) -> Response:
     """An error as this request's sender can show it."""
     path = request.url.path.removeprefix(request.app.state.site.base_path)
-    if path.startswith("/api/"):
+    if path.startswith("/api/v1/"):
         problem = {"title": message, "status": status} | ({"detail": fix} if fix else {})
         return JSONResponse(problem, status, media_type="application/problem+json")
     if not hasattr(request.state, "caller"):
@@ -49,7 +49,7 @@ def install(app: FastAPI) -> None:
     def _nobody(request: Request, _: NobodyError) -> Response:
         site = request.app.state.site
         path = request.url.path.removeprefix(site.base_path)
-        if path.startswith("/api/"):
+        if path.startswith("/api/v1/"):
             return answer(request, 401, "nobody is logged in", f"POST {site.base_path}/api/v1/login")
         login = f"{site.base_path}/login"
         if request.headers.get("hx-request") == "true":
