@@ -1,0 +1,1 @@
+"""Real Chromium for the pages: what it complains of fails the test that used it."""
