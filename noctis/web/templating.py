@@ -31,11 +31,14 @@ def environment() -> Environment:
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page, or a part of one. Templates have `base` (where the pages begin), `user` (a `Caller`, or None) and `path` besides."""
+    """A page, or a part of one.
+
+    Templates have besides: `base`, where the pages begin; `path`, below it; `user`, a `Caller` or None; `partial`,
+    whether htmx asks, so that a part is enough; `now`.
+    """
     site = request.app.state.site
     path = request.url.path.removeprefix(site.base_path)
     caller = getattr(request.state, "caller", None)
-    # What a form asks for again once a fragment was swapped: whether htmx asks.
     partial = request.headers.get("hx-request") == "true"
     html = (
         environment()
