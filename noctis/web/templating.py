@@ -31,9 +31,12 @@ def environment() -> Environment:
 
 
 def render(request: Request, template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page, or a part of one. Templates have `base` (where the pages begin), `user` (a `Caller`, or None) and `path` besides."""
+    """A page, or a part of one.
+
+    Templates have `base` (where the pages begin), `user` (a `Caller`, or None) and `path` (below `base`) besides.
+    """
     site = request.app.state.site
-    path = request.url.path.removeprefix(site.base_path)
+    path = path_of(request)
     caller = getattr(request.state, "caller", None)
     # What a form asks for again once a fragment was swapped: whether htmx asks.
     partial = request.headers.get("hx-request") == "true"
@@ -43,6 +46,12 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         .render(base=site.base_path, user=caller, path=path, partial=partial, now=datetime.now(UTC), **values)
     )
     return HTMLResponse(html, status)
+
+
+def path_of(request: Request) -> str:
+    """The path below the base path."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.app.state.site.base_path)
 
 
 def person(name: str) -> str:
