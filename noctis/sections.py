@@ -19,6 +19,15 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _networks(values: tuple[str, ...]) -> tuple[str, ...]:
+    import ipaddress
+
+    try:
+        return tuple(str(ipaddress.ip_network(each.strip(), strict=False)) for each in values)
+    except ValueError:
+        raise ValueError("networks such as 10.0.0.5/32 or fd00::/8") from None
+
+
 def _address(value: str) -> str:
     import ipaddress
 
@@ -79,12 +88,7 @@ class ListenerSettings(Section):
     @field_validator("proxies")
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        import ipaddress
-
-        try:
-            return tuple(str(ipaddress.ip_network(each.strip(), strict=False)) for each in value)
-        except ValueError:
-            raise ValueError("networks such as 10.0.0.5/32 or fd00::/8") from None
+        return _networks(value)
 
 
 class TlsSettings(Section):
@@ -177,13 +181,19 @@ class WebSettings(Section):
     certificate: Path | None = None  # PEM, the chain behind it: HTTPS; None: HTTP
     private_key: Path | None = None
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None  # what operators type
-    session_hours: Seconds = 12.0  # hours; a login lasts so long at the most
-    idle_minutes: Seconds = 60.0  # minutes; and ends when nothing was asked for so long
+    proxies: tuple[str, ...] = ()  # networks of reverse proxies, whose X-Forwarded-For and -Proto are believed
+    session_hours: Annotated[float, Field(gt=0, le=8760)] = 12.0  # a login lasts so long at the most
+    idle_minutes: Annotated[float, Field(gt=0, le=525600)] = 60.0  # and ends when nobody touched a page so long
 
     @field_validator("bind")
     @classmethod
     def _an_address(cls, value: str) -> str:
         return _address(value)
+
+    @field_validator("proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _networks(value)
 
 
 class LoggingSettings(Section):

@@ -1,5 +1,6 @@
 """The checks, each a function that yields findings. None of them changes anything."""
 
+import ipaddress
 import os
 import shutil
 import subprocess
@@ -58,6 +59,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_audit,
         check_ports,
         check_tls,
+        check_web,
         check_echoes,
         check_verify,
     )
@@ -329,6 +331,34 @@ def _our_pids(settings: Settings) -> set[int]:
 def check_tls(settings: Settings) -> Iterator[Finding]:
     for entry, sentence in tls.sentences(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
         yield Finding("tls", not entry.problem, sentence, entry.fix)
+
+
+def check_web(settings: Settings) -> Iterator[Finding]:
+    """The pages: whether others can listen in, and whether the port is ours."""
+    web = settings.web
+    if not web.enabled:
+        return
+    https = web.certificate is not None or (web.url or "").startswith("https://")
+    if not ipaddress.ip_address(web.bind).is_loopback and not https:
+        text = f"the pages are served on {web.bind} without TLS: passwords and patients' data can be read on the way"
+        fix = "set web.certificate and web.private_key; or have a reverse proxy with HTTPS and name it in web.url"
+        yield Finding("web", False, text, fix)
+    try:
+        status = Control(settings.paths).status()["web"]
+    except NoctisError:
+        status = None
+    ours = {status["pid"]} if status and status.get("pid") else set()
+    holders = all_who_listen().get(web.port, [])
+    strangers = [holder for holder in holders if holder.pid not in ours]
+    if strangers:
+        listed = ", ".join(map(str, strangers))
+        text = f"Port already in use: {web.port} of the pages is held by {listed}"
+        yield Finding("web", False, text, "stop that program, or set web.port to another one")
+    elif status is not None and status["state"] != "running":
+        why = status.get("last_error") or "see the log"
+        yield Finding("web", False, f"the web process is {status['state']}: {why}", "noctis supervisorctl status")
+    else:
+        yield Finding("web", True, f"port {web.port} of the pages is {'held by us' if holders else 'free'}")
 
 
 def check_echoes(settings: Settings) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ COMMANDS = {
     "supervise": "noctis.cli.processes:supervise",
     "supervisorctl": "noctis.cli.processes:supervisorctl",
     "tls": "noctis.cli.tls:tls",
+    "user": "noctis.cli.user:user",
     "version": "noctis.cli.version:version",
     "web": "noctis.cli.processes:web",
 }

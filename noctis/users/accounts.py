@@ -1,29 +1,41 @@
-"""Accounts in the database: who may log in, as what, and with which password.
+"""Accounts in the database: who may log in, and as what. Every change also writes its event.
 
-Passwords are kept as Argon2id digests. A wrong one takes as long as a right one, also for a name that there is not.
-After `FAILURES_MAX` wrong ones in a row an account is locked for a while, each time for twice as long.
+A user's name is kept in one form, lower case and composed: `Ada` logs in as `ada`. There is always an admin once there
+was one. Whatever changes what an account may do ends its sessions.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, Literal
 
-from pwdlib import PasswordHash
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import Engine, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from noctis.db.engine import lock_registry, reachable, reading
 from noctis.db.models import Account, Event, Facility, WebSession
 from noctis.errors import ConflictError, NotFoundError, UsageError
+from noctis.facilities.naming import is_slug
+from noctis.users import passwords
 from noctis.users.roles import Role
 
-PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters
 NAME_MAX = 64
-FAILURES_MAX = 5
-LOCK_SECONDS, LOCK_SECONDS_MAX = 60, 3600
+EMAIL_MAX = 254  # RFC 5321 §4.5.3.1.3, without the brackets
+_NAME = re.compile(r"\w[\w.@+-]*")
+_EMAIL = re.compile(r"[^\s@<>\"(),:;\\]+@[^\s@<>\"(),:;\\]+")
+
+
+class Keep(Enum):
+    """What an edit leaves as it is."""
+
+    KEEP = 0
+
+
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True)
@@ -46,59 +58,50 @@ class AccountRecord:
         return document | {name: value.isoformat() if (value := getattr(self, name)) else None for name in times}
 
 
-class LockedError(UsageError):
-    """Too many wrong passwords; the message says until when."""
-
-
-@cache
-def _hasher() -> PasswordHash:
-    return PasswordHash.recommended()
-
-
-@cache
-def _nobody() -> str:
-    return _hasher().hash("nobody's")
-
-
-def check_password(password: str) -> str:
-    """A password that may be set.
-
-    Raises
-    ------
-    UsageError
-        It is too short or too long.
-    """
-    if not PASSWORD_MIN <= len(password) <= PASSWORD_MAX:
-        raise UsageError(f"a password has {PASSWORD_MIN} to {PASSWORD_MAX} characters, this one {len(password)}")
-    return password
+def canonical(name: str) -> str:
+    """A user's name in the one form that it is kept in, whatever was typed."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).strip().lower())
 
 
 def check_name(name: str) -> str:
-    """A name to log in with.
+    """A name to log in with, in the form that it is kept in.
 
     Raises
     ------
     UsageError
-        It is empty, too long, or has spaces or control characters.
+        It is empty, too long, or has other characters than letters, digits and `. _ @ + -`.
     """
-    name = name.strip()
-    if not 1 <= len(name) <= NAME_MAX or not name.isprintable() or any(each.isspace() for each in name):
-        raise UsageError(f"a user's name has 1 to {NAME_MAX} characters and no spaces, unlike {name!r}")
-    return name
+    found = canonical(name)
+    if len(found) > NAME_MAX or not _NAME.fullmatch(found):
+        raise UsageError(
+            f"{name[:NAME_MAX]!r} cannot be a user's name",
+            fix=f"1 to {NAME_MAX} letters, digits and . _ @ + - in any order, a letter or digit first",
+        )
+    return found
+
+
+def check_email(email: str | None) -> str | None:
+    """An e-mail address; None and "" are none.
+
+    Raises
+    ------
+    UsageError
+        It cannot be one.
+    """
+    email = (email or "").strip()
+    if not email:
+        return None
+    if len(email) > EMAIL_MAX or not email.isprintable() or not _EMAIL.fullmatch(email):
+        raise UsageError(f"{email[:EMAIL_MAX]!r} is no e-mail address", fix="name@example.org")
+    return email
 
 
 class Accounts:
-    """The accounts; one object for the command line and the pages. Every change also writes its event."""
+    """The accounts; one object for the command line and the pages."""
 
     def __init__(self, engine: Engine, actor: str) -> None:
         self._engine = engine
         self._actor = actor
-
-    @contextmanager
-    def _changing(self) -> Iterator[Session]:
-        with reachable(self._engine), Session(self._engine, expire_on_commit=False) as session, session.begin():
-            lock_registry(session.connection())
-            yield session
 
     # -- looking
 
@@ -114,9 +117,10 @@ class Accounts:
         NotFoundError
             There is none of this name.
         """
-        found = self._fetch(records().where(func.lower(Account.name) == name.lower()))
+        known = canonical(name)
+        found = self._fetch(records().where(Account.name == known)) if _NAME.fullmatch(known) else []
         if not found:
-            raise NotFoundError(f"there is no user {name!r}", fix="noctis user list")
+            raise _unknown(name)
         return found[0]
 
     def is_empty(self) -> bool:
@@ -140,15 +144,33 @@ class Accounts:
         UsageError, ConflictError, NotFoundError
             The name is taken or malformed, the password too short, or the facility is missing or unknown.
         """
-        name, digest = check_name(name), _hasher().hash(check_password(password))
-        with self._changing() as session:
-            if session.scalar(select(Account.id).where(func.lower(Account.name) == name.lower())) is not None:
-                raise ConflictError(f"there is a user {name!r} already", fix=f"noctis user passwd {name}")
-            facility_id = _facility_id(session, role, facility)
-            account = Account(name=name, role=str(role), facility_id=facility_id, password=digest, email=email)
-            session.add(account)
-            self._note(session, "user.added", name, role=str(role), facility=facility)
-        return self.get(name)
+        name, email, digest = check_name(name), check_email(email), passwords.digest(password)
+        with changing(self._engine) as session:
+            return self._add(session, name, digest, role, facility, email)
+
+    def add_first(self, name: str, password: str) -> AccountRecord:
+        """The first account of all, an admin; of several that come at once one is made.
+
+        Raises
+        ------
+        UsageError, ConflictError
+            Name or password do not do, or there is an account already.
+        """
+        name, digest = check_name(name), passwords.digest(password)
+        with changing(self._engine) as session:
+            if session.scalar(select(Account.id).limit(1)) is not None:
+                raise ConflictError("there is a user already", fix="log in, or ask an admin for an account")
+            return self._add(session, name, digest, Role.ADMIN, None, None)
+
+    def _add(
+        self, session: Session, name: str, digest: str, role: Role, facility: str | None, email: str | None
+    ) -> AccountRecord:
+        if session.scalar(select(Account.id).where(Account.name == name)) is not None:
+            raise ConflictError(f"there is a user {name!r} already", fix=f"noctis user passwd {name}")
+        facility_id = _facility_id(session, role, facility)
+        session.add(Account(name=name, role=str(role), facility_id=facility_id, password=digest, email=email))
+        self._note(session, "user.added", name, role=str(role), facility=facility)
+        return _record(session, name)
 
     def set_password(self, name: str, password: str) -> None:
         """A new password; ends the account's sessions and its lock.
@@ -156,34 +178,83 @@ class Accounts:
         Raises
         ------
         UsageError, NotFoundError
-            It is too short, or there is no such account.
+            It does not do, or there is no such account.
         """
-        digest = _hasher().hash(check_password(password))
-        with self._changing() as session:
+        digest = passwords.digest(password)
+        with changing(self._engine) as session:
             account = _find(session, name)
             account.password, account.failures, account.locked_until = digest, 0, None
-            _end_sessions(session, account)
+            end_sessions(session, account)
             self._note(session, "user.password_set", account.name)
 
-    def edit(self, name: str, role: Role, *, facility: str | None = None, email: str | None = None) -> AccountRecord:
+    def edit(
+        self,
+        name: str,
+        *,
+        role: Role | None = None,
+        facility: str | Literal[Keep.KEEP] | None = KEEP,
+        email: str | Literal[Keep.KEEP] | None = KEEP,
+    ) -> AccountRecord:
         """Another role, facility or address; ends the account's sessions when what it may do is another thing.
+
+        Parameters
+        ----------
+        facility
+            The slug. Another role than `facility` has none, so it need not be said then.
 
         Raises
         ------
         UsageError, ConflictError, NotFoundError
             There is no such account or facility, or it is the last admin.
         """
-        with self._changing() as session:
+        address = email if isinstance(email, Keep) else check_email(email)
+        with changing(self._engine) as session:
             account = _find(session, name)
             before = (account.role, account.facility_id)
+            role = role or Role(account.role)
             if role != Role.ADMIN:
                 _refuse_last_admin(session, account)
-            account.role, account.facility_id = str(role), _facility_id(session, role, facility)
-            account.email = email
+            if isinstance(facility, Keep):
+                kept = account.facility_id is not None and role == Role.FACILITY
+                account.facility_id = account.facility_id if kept else _facility_id(session, role, None)
+            else:
+                account.facility_id = _facility_id(session, role, facility)
+            account.role = str(role)
+            if not isinstance(address, Keep):
+                account.email = address
             if before != (account.role, account.facility_id):
-                _end_sessions(session, account)
-            self._note(session, "user.edited", account.name, role=str(role), facility=facility)
-        return self.get(name)
+                end_sessions(session, account)
+            session.flush()
+            record = _record(session, account.name)
+            self._note(session, "user.edited", account.name, role=str(role), facility=record.facility)
+            return record
+
+    def unlock(self, name: str) -> None:
+        """Forget the wrong passwords.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such account.
+        """
+        with changing(self._engine) as session:
+            account = _find(session, name)
+            account.failures, account.locked_until = 0, None
+            self._note(session, "user.unlocked", account.name)
+
+    def log_out(self, name: str) -> int:
+        """End every session of an account; how many there were.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such account.
+        """
+        with changing(self._engine) as session:
+            account = _find(session, name)
+            count = end_sessions(session, account)
+            self._note(session, "user.logged_out", account.name, sessions=count)
+            return count
 
     def remove(self, name: str) -> None:
         """Take an account away, with its sessions.
@@ -193,55 +264,29 @@ class Accounts:
         ConflictError, NotFoundError
             It is the last admin, or there is no such account.
         """
-        with self._changing() as session:
+        with changing(self._engine) as session:
             account = _find(session, name)
             _refuse_last_admin(session, account)
-            _end_sessions(session, account)
+            end_sessions(session, account)
             session.delete(account)
             self._note(session, "user.removed", account.name)
 
-    # -- logging in
-
-    def verify(self, name: str, password: str) -> AccountRecord | None:
-        """The account, if this is its password. Counts what was wrong.
-
-        Raises
-        ------
-        LockedError
-            Too many wrong ones; not even the right one is looked at.
-        """
-        now = datetime.now(UTC)
-        with reachable(self._engine), Session(self._engine) as session:
-            account = session.scalar(select(Account).where(func.lower(Account.name) == name.lower()))
-            digest = account.password if account else _nobody()
-            locked = account.locked_until if account else None
-        right = _hasher().verify(password[:PASSWORD_MAX], digest)  # no transaction is open while this takes its time
-        if locked is not None and locked > now:
-            seconds = round((locked - now).total_seconds()) + 1
-            raise LockedError(
-                "too many wrong passwords", fix=f"wait {seconds} seconds, or an admin: noctis user passwd {name}"
-            )
-        if account is None:
-            return None
-        with reachable(self._engine), Session(self._engine) as session, session.begin():
-            lock_registry(session.connection())
-            account = session.scalar(select(Account).where(Account.name == account.name))
-            if account is None:
-                return None
-            if right:
-                account.failures, account.locked_until, account.last_login = 0, None, now
-            else:
-                account.failures += 1
-                if account.failures >= FAILURES_MAX:
-                    seconds = LOCK_SECONDS << min(account.failures - FAILURES_MAX, 16)
-                    account.locked_until = now + timedelta(seconds=min(seconds, LOCK_SECONDS_MAX))
-                    self._note(session, "user.locked", account.name, failures=account.failures)
-            name = account.name
-        return self.get(name) if right else None
-
     def _note(self, session: Session, action: str, name: str, **detail: Any) -> None:
-        kept = {key: value for key, value in detail.items() if value is not None}
-        session.add(Event(actor=self._actor, action=action, subject=name, detail=kept))
+        note(session, self._actor, action, name, **detail)
+
+
+@contextmanager
+def changing(engine: Engine) -> Iterator[Session]:
+    """A transaction that no other change of accounts, facilities or devices runs beside."""
+    with reachable(engine), Session(engine, expire_on_commit=False) as session, session.begin():
+        lock_registry(session.connection())
+        yield session
+
+
+def note(session: Session, actor: str, action: str, name: str, **detail: Any) -> None:
+    """An event, written with the change itself."""
+    kept = {key: value for key, value in detail.items() if value is not None}
+    session.add(Event(actor=actor, action=action, subject=name, detail=kept))
 
 
 def records() -> Select[Any]:
@@ -254,10 +299,20 @@ def record_of(row: Any) -> AccountRecord:
     return AccountRecord(**{**fields, "role": Role(row.role)})
 
 
+def _record(session: Session, name: str) -> AccountRecord:
+    session.flush()
+    return record_of(session.execute(records().where(Account.name == name)).one())
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(f"there is no user {name[:NAME_MAX]!r}", fix="noctis user list")
+
+
 def _find(session: Session, name: str) -> Account:
-    account = session.scalar(select(Account).where(func.lower(Account.name) == name.lower()))
+    known = canonical(name)
+    account = session.scalar(select(Account).where(Account.name == known)) if _NAME.fullmatch(known) else None
     if account is None:
-        raise NotFoundError(f"there is no user {name!r}", fix="noctis user list")
+        raise _unknown(name)
     return account
 
 
@@ -266,7 +321,8 @@ def _facility_id(session: Session, role: Role, slug: str | None) -> int | None:
         raise UsageError("the role 'facility', and no other, has a facility", fix="--role facility --facility NAME")
     if slug is None:
         return None
-    found = session.scalar(select(Facility.id).where(Facility.slug == slug))
+    known = Facility.slug == slug
+    found = session.scalar(select(Facility.id).where(known, Facility.removed_at.is_(None))) if is_slug(slug) else None
     if found is None:
         raise NotFoundError(f"No facility found for {slug!r}", fix="noctis facility list")
     return found
@@ -280,6 +336,7 @@ def _refuse_last_admin(session: Session, account: Account) -> None:
         raise ConflictError(f"{account.name!r} is the last admin", fix="make another one first")
 
 
-def _end_sessions(session: Session, account: Account) -> None:
-    for each in session.scalars(select(WebSession).where(WebSession.account_id == account.id)):
-        session.delete(each)
+def end_sessions(session: Session, account: Account) -> int:
+    """Log somebody out everywhere; how many sessions that were."""
+    ended = session.execute(delete(WebSession).where(WebSession.account_id == account.id))
+    return int(getattr(ended, "rowcount", 0))

@@ -17,6 +17,7 @@ from noctis.users.roles import RIGHTS, Right, Role
 from noctis.web.site import Site
 
 COOKIE = "noctis_session"
+IDLE = "noctis-idle"  # header: the page asks by itself, nobody has touched it for a while (static/noctis.js)
 
 
 class NobodyError(Exception):
@@ -70,7 +71,7 @@ class Allow:
         request.state.caller = None
         if self.right is Right.OPEN and secret is None:
             return
-        account = site.sessions.account(secret) if secret else None
+        account = site.sessions.account(secret, touch=IDLE not in request.headers) if secret else None
         if account is None:
             if self.right is Right.OPEN:
                 return

@@ -3,19 +3,33 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
+from noctis.web.api import login as api_login
+from noctis.web.api import users as api_users
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities
+from noctis.web.pages import account, facilities, login, users
+from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (account.router, facilities.router, docs.router)
+ROUTERS = (
+    login.router,
+    account.router,
+    users.router,
+    api_login.router,
+    api_users.router,
+    facilities.router,
+    docs.router,
+)
 
 
 def create_app(site: Site) -> FastAPI:
@@ -26,7 +40,7 @@ def create_app(site: Site) -> FastAPI:
         yield
         site.close()
 
-    app = FastAPI(
+    app = Application(
         title="Noctis",
         version=__version__,
         description="The front door for DICOM images that arrive from many facilities.",
@@ -34,6 +48,7 @@ def create_app(site: Site) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         root_path=site.base_path,
+        redirect_slashes=False,  # such a redirect would name the host that the request names
         lifespan=lifespan,
     )
     app.state.site = site
@@ -42,8 +57,21 @@ def create_app(site: Site) -> FastAPI:
     access.require_rights(app)
     failures.install(app)
     app.mount("/static", Static(directory=STATIC), name="static")
-    app.add_middleware(Guard, https=site.settings.web.certificate is not None)
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, with what holds for every answer around all of it, its own answers to faults included."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        site: Site = self.state.site
+        web = site.settings.web
+        origin = None if web.url is None else "://".join(urlsplit(web.url)[:2])
+        app: ASGIApp = Guard(super().build_middleware_stack(), https=site.https, origin=origin)
+        app = Prefix(app, site.base_path)
+        if web.proxies:
+            app = ProxyHeadersMiddleware(app, trusted_hosts=list(web.proxies))  # type: ignore[arg-type, assignment]
+        return app
 
 
 class Static(StaticFiles):

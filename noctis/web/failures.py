@@ -1,5 +1,7 @@
 """What went wrong, as an answer: a page for people, problem details (RFC 9457) below /api, a fragment for htmx."""
 
+from urllib.parse import quote, urlsplit
+
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -7,9 +9,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from noctis.errors import ConflictError, DatabaseError, NoctisError, NotFoundError, SupervisorError, UsageError
-from noctis.users.accounts import LockedError
+from noctis.users.logins import LockedError, RefusedError
+from noctis.users.passwords import BusyError
 from noctis.web.access import ForbiddenError, NobodyError
-from noctis.web.templating import render
+from noctis.web.site import Site
+from noctis.web.templating import path_of, render
 
 log = structlog.get_logger()
 
@@ -17,6 +21,8 @@ STATUS: dict[type[NoctisError], int] = {  # the first that fits
     NotFoundError: 404,
     ConflictError: 409,
     LockedError: 429,
+    BusyError: 429,
+    RefusedError: 401,
     UsageError: 422,
     DatabaseError: 503,
     SupervisorError: 503,
@@ -29,8 +35,7 @@ def status_of(error: NoctisError) -> int:
 
 def answer(request: Request, status: int, message: str, fix: str | None = None) -> Response:
     """An error as this request's sender can show it."""
-    path = request.url.path.removeprefix(request.app.state.site.base_path)
-    if path.startswith("/api/v1/"):
+    if path_of(request).startswith("/api/v1/"):
         problem = {"title": message, "status": status} | ({"detail": fix} if fix else {})
         return JSONResponse(problem, status, media_type="application/problem+json")
     if not hasattr(request.state, "caller"):
@@ -43,22 +48,23 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NoctisError)
     def _expected(request: Request, error: NoctisError) -> Response:
-        return answer(request, status_of(error), error.message, error.fix)
+        found = answer(request, status_of(error), error.message, error.fix)
+        if isinstance(error, LockedError):
+            found.headers["Retry-After"] = str(error.seconds)
+        return found
 
     @app.exception_handler(NobodyError)
     def _nobody(request: Request, _: NobodyError) -> Response:
         site = request.app.state.site
-        path = request.url.path.removeprefix(site.base_path)
+        path = path_of(request)
         if path.startswith("/api/v1/"):
             return answer(request, 401, "nobody is logged in", f"POST {site.base_path}/api/v1/login")
         login = f"{site.base_path}/login"
         if request.headers.get("hx-request") == "true":
-            return Response(status_code=204, headers={"HX-Redirect": login})
-        if request.method == "GET" and path not in ("", "/"):
-            from urllib.parse import quote
-
-            query = f"?{request.url.query}" if request.url.query else ""
-            login += "?next=" + quote(path + query)
+            page = urlsplit(request.headers.get("hx-current-url", ""))
+            return Response(status_code=204, headers={"HX-Redirect": login + _next(site, page.path, page.query)})
+        if request.method == "GET":
+            login += _next(site, path, request.scope["query_string"].decode("latin-1"))
         return RedirectResponse(login, 303)
 
     @app.exception_handler(ForbiddenError)
@@ -81,6 +87,13 @@ def install(app: FastAPI) -> None:
     def _fault(request: Request, error: Exception) -> Response:
         log.error("web.fault", method=request.method, route=_route(request), exc_info=error)
         return answer(request, 500, "this is a fault in Noctis", "the log has it as web.fault; please report it")
+
+
+def _next(site: Site, path: str, query: str) -> str:
+    """The query of the login page that leads back to where somebody was."""
+    path = path.removeprefix(site.base_path)
+    back = f"{path}?{query}" if query else path
+    return "" if back in ("", "/") else "?next=" + quote(back, safe="/")
 
 
 def _route(request: Request) -> str:

@@ -5,12 +5,14 @@ a program that sends neither is no browser, and has nobody's cookie but its own)
 browser from loading, framing, guessing or storing anything.
 """
 
+import re
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_MAX = 1 << 20  # bytes of a request
+TOO_LARGE = b"the request is too large\n"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -23,11 +25,24 @@ HEADERS = {
 }
 
 
-class Guard:
-    """Refuses what is not ours, and adds the headers."""
+# RFC 3986 §3.2.2 without user information: a name, an IPv4 address, or an IPv6 one in brackets; and a port.
+HOST = re.compile(r"([A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 
-    def __init__(self, app: ASGIApp, https: bool) -> None:
+
+class Guard:
+    """Refuses what is not ours, and adds the headers.
+
+    Parameters
+    ----------
+    https
+        Whether browsers come by HTTPS.
+    origin
+        Where a reverse proxy has the pages, as `https://noctis.example`; None: where the Host header says.
+    """
+
+    def __init__(self, app: ASGIApp, https: bool, origin: str | None = None) -> None:
         self._app = app
+        self._origin = origin
         self._headers = dict(HEADERS)
         if https:
             self._headers["Strict-Transport-Security"] = "max-age=31536000"
@@ -46,22 +61,58 @@ class Guard:
                 found.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        if scope["method"] not in SAFE and not _is_ours(headers):
-            await _refuse(with_headers, 403, b"this request did not come from a page of this server\n")
-        elif _length(headers) > BODY_MAX:
-            await _refuse(with_headers, 413, b"the request is too large\n")
+        if refusal := self._refusal(scope, headers):
+            await _refuse(with_headers, *refusal)
         else:
-            await self._app(scope, _Bounded(receive), with_headers)
+            await _Bounded(receive, with_headers).run(self._app, scope)
+
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, bytes] | None:
+        """Why a request is not looked at further."""
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or not all(HOST.fullmatch(each) for each in hosts):
+            return 400, b"the Host header is malformed\n"
+        if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+            return 400, b"the address has a NUL character\n"
+        if scope["method"] not in SAFE and not self._is_ours(headers):
+            return 403, b"this request did not come from a page of this server\n"
+        if _length(headers) > BODY_MAX:
+            return 413, TOO_LARGE
+        return None
+
+    def _is_ours(self, headers: Headers) -> bool:
+        site = headers.get("sec-fetch-site")
+        if site is not None:
+            return site in ("same-origin", "none")
+        origin = headers.get("origin")
+        if origin is None or origin == self._origin:
+            return True
+        try:
+            return urlsplit(origin).netloc == headers.get("host")
+        except ValueError:
+            return False
 
 
 class _Bounded:
-    """A body of a length that was not said is cut off where a said one would be refused."""
+    """One request. A body of a length that was not said is cut off where a said one would be refused."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
+        self._send = send
         self._left = BODY_MAX
+        self._answered = False
 
-    async def __call__(self) -> Message:
+    async def run(self, app: ASGIApp, scope: Scope) -> None:
+        try:
+            await app(scope, self.receive, self.send)
+        except Exception:
+            if self._left >= 0:
+                raise
+        if self._left < 0 and not self._answered:
+            await _refuse(self._send, 413, TOO_LARGE)
+
+    async def receive(self) -> Message:
+        if self._left < 0:
+            return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.request":
             self._left -= len(message.get("body", b""))
@@ -69,13 +120,11 @@ class _Bounded:
                 return {"type": "http.disconnect"}
         return message
 
-
-def _is_ours(headers: Headers) -> bool:
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    async def send(self, message: Message) -> None:
+        if self._left < 0 and not self._answered:
+            return  # whatever the application makes of half a body
+        self._answered = True
+        await self._send(message)
 
 
 def _length(headers: Headers) -> int:

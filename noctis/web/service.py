@@ -4,9 +4,12 @@ It takes no part in receiving: when it ends, or never comes up, nothing else not
 requests in flight; downloads are cut off after `STOP_SECONDS`.
 """
 
+import contextlib
 import os
+import signal
 import ssl
 import time
+from collections.abc import Iterator
 
 import structlog
 import uvicorn
@@ -17,6 +20,7 @@ from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.supervisor.ports import who_listens
 from noctis.supervisor.sockets import listen
 from noctis.users import setup
+from noctis.web import protocol
 from noctis.web.app import create_app
 from noctis.web.site import Site
 
@@ -51,14 +55,19 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
         scoreboard.error(str(error))
         raise
     site = Site(settings, scoreboard)
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             create_app(site),
+            http=protocol.Protocol,
+            ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=False,  # `web.proxies` is the application's
+            timeout_keep_alive=protocol.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
+            h11_max_incomplete_event_size=protocol.HEAD_MAX,
+            backlog=BACKLOG,
             ssl_certfile=web.certificate,
             ssl_keyfile=web.private_key,
         )
@@ -69,6 +78,19 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     server.run(sockets=[sock])
     log.info("web.stopped")
     return 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, whose process goes on after a signal: it says that it has stopped, and how it ends is its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def url(settings: Settings) -> str:

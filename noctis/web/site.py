@@ -16,6 +16,7 @@ from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.journal import Journal
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
+from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
 
 JOURNAL = "web"
@@ -36,6 +37,12 @@ class Site:
     def base_path(self) -> str:
         return self.settings.web.base_path or ""
 
+    @property
+    def https(self) -> bool:
+        """Whether browsers come by HTTPS, to us or to a proxy before us."""
+        web = self.settings.web
+        return web.certificate is not None or (web.url or "").startswith("https://")
+
     @cached_property
     def engine(self) -> Engine:
         return make_engine(self.settings)
@@ -43,6 +50,10 @@ class Site:
     @cached_property
     def sessions(self) -> Sessions:
         return Sessions(self.engine, self.settings.web)
+
+    @cached_property
+    def logins(self) -> Logins:
+        return Logins(self.engine, self.sessions)
 
     def registry(self, actor: str) -> Registry:
         """The facilities, for one who changes them."""

@@ -37,7 +37,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     whether htmx asks, so that a part is enough; `now`.
     """
     site = request.app.state.site
-    path = request.url.path.removeprefix(site.base_path)
+    path = path_of(request)
     caller = getattr(request.state, "caller", None)
     partial = request.headers.get("hx-request") == "true"
     html = (
@@ -46,6 +46,12 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         .render(base=site.base_path, user=caller, path=path, partial=partial, now=datetime.now(UTC), **values)
     )
     return HTMLResponse(html, status)
+
+
+def path_of(request: Request) -> str:
+    """The path below the base path."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.app.state.site.base_path)
 
 
 def person(name: str) -> str:

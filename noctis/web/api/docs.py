@@ -8,11 +8,17 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 
 from noctis.users.roles import Right
-from noctis.web.access import allow
+from noctis.web.access import COOKIE, allow, right_of
+from noctis.web.api.schemas import Problem
 from noctis.web.templating import render
 
 PREFIX = "/api/v1"
 router = APIRouter(include_in_schema=False)
+
+PROBLEM = {
+    "description": "It was not done: what is wrong, and what to do about it.",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 
 
 def document(request: Request) -> dict[str, Any]:
@@ -20,15 +26,36 @@ def document(request: Request) -> dict[str, Any]:
     app = request.app
     if app.openapi_schema is None:
         routes = [each for each in app.routes if isinstance(each, APIRoute) and each.path.startswith(PREFIX)]
-        app.openapi_schema = get_openapi(
+        found = get_openapi(
             title="Noctis",
             version=app.version,
             description=app.description,
             routes=routes,
             servers=[{"url": app.state.site.base_path}] if app.state.site.base_path else None,
         )
+        app.openapi_schema = _as_it_is(found, routes)
     schema: dict[str, Any] = app.openapi_schema
     return schema
+
+
+def _as_it_is(found: dict[str, Any], routes: list[APIRoute]) -> dict[str, Any]:
+    """Errors as `web.failures` answers them, and who may ask, as `web.access` looks at it."""
+    components = found.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    schemas["Problem"] = Problem.model_json_schema()
+    components["securitySchemes"] = {"session": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
+    rights = {(each.path_format, method.lower()): right_of(each) for each in routes for method in each.methods or ()}
+    for path, operations in found["paths"].items():
+        for method, operation in operations.items():
+            operation["responses"].pop("422", None)
+            operation["responses"]["default"] = PROBLEM
+            right = rights[path, method]
+            operation["x-right"] = right.name
+            if right is not Right.OPEN:
+                operation["security"] = [{"session": []}]
+    return found
 
 
 @router.get(f"{PREFIX}/openapi.json", dependencies=[allow(Right.LOGGED_IN)])

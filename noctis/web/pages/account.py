@@ -1,110 +1,75 @@
-"""Logging in and out, and the first admin."""
+"""One's own account: the password, and where one is logged in."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
-from noctis.errors import NotFoundError, UsageError
-from noctis.users import setup
-from noctis.users.accounts import AccountRecord, LockedError
-from noctis.users.roles import Right, Role
-from noctis.web.access import COOKIE, allow
+from noctis.errors import UsageError
+from noctis.users.roles import Right
+from noctis.users.sessions import token_of
+from noctis.web.access import COOKIE, Caller, LoggedIn, allow
 from noctis.web.failures import status_of
+from noctis.web.pages.login import Password, address_of, delete_cookie, set_cookie
 from noctis.web.site import OnSite, Site
 from noctis.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 
-
-def address_of(request: Request) -> str:
-    """Where a request comes from."""
-    return request.client.host if request.client else ""
-
-
-def logged_in(request: Request, site: Site, account: AccountRecord, to: str) -> Response:
-    """A new session, and on to a page."""
-    answer = RedirectResponse(site.base_path + to, 303)
-    answer.set_cookie(
-        COOKIE,
-        site.sessions.start(account, address_of(request)),
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-        path=site.base_path or "/",
-    )
-    return answer
+DONE = {
+    "password": "Your password is changed, and you are logged out everywhere else.",
+    "ended": "That log-in has ended.",
+}
 
 
-def own_path(text: str) -> str:
-    """A page of ours to go on to; whatever is none becomes the home page."""
-    return text if text.startswith("/") and not text.startswith(("//", "/\\")) else "/"
+@router.get("/account", dependencies=[allow(Right.LOGGED_IN)])
+def account(request: Request, site: OnSite, caller: LoggedIn, done: str = "") -> Response:
+    return _page(request, site, caller, done=DONE.get(done))
 
 
-@router.get("/login", dependencies=[allow(Right.OPEN)])
-def login_form(request: Request, site: OnSite, next: str = "/") -> Response:
-    if request.state.caller is not None:
-        return RedirectResponse(site.base_path + own_path(next), 303)
-    empty = site.accounts("web").is_empty()
-    return render(request, "login.html", next=own_path(next), name="", problem=None, fix=None, empty=empty)
-
-
-@router.post("/login", dependencies=[allow(Right.OPEN)])
-def login(
+@router.post("/account/password", dependencies=[allow(Right.LOGGED_IN)])
+def change_password(
     request: Request,
     site: OnSite,
-    name: Annotated[str, Form(max_length=200)] = "",
-    password: Annotated[str, Form(max_length=5000)] = "",
-    next: Annotated[str, Form()] = "/",
+    caller: LoggedIn,
+    current: Password = "",
+    password: Password = "",
+    again: Password = "",
 ) -> Response:
-    next = own_path(next)
-    try:
-        account = site.accounts("web").verify(name, password)
-    except LockedError as error:
-        values = {"problem": error.message, "fix": error.fix}
-        return render(request, "login.html", status=429, next=next, name=name, empty=False, **values)
-    if account is None:
-        problem = "the name or the password is wrong"
-        return render(request, "login.html", status=401, next=next, name=name, problem=problem, fix=None, empty=False)
-    return logged_in(request, site, account, next)
-
-
-@router.post("/logout", dependencies=[allow(Right.OPEN)])
-def logout(request: Request, site: OnSite) -> Response:
-    if secret := request.cookies.get(COOKIE):
-        site.sessions.end(secret)
-    answer = RedirectResponse(f"{site.base_path}/login", 303)
-    answer.delete_cookie(COOKIE, path=site.base_path or "/", httponly=True, samesite="strict")
-    return answer
-
-
-@router.get("/setup", dependencies=[allow(Right.OPEN)])
-def setup_form(request: Request, site: OnSite, secret: str = "") -> Response:
-    _still_to_be_done(site, secret)
-    return render(request, "setup.html", secret=secret, name="admin", problem=None)
-
-
-@router.post("/setup", dependencies=[allow(Right.OPEN)])
-def set_up(
-    request: Request,
-    site: OnSite,
-    secret: Annotated[str, Form()] = "",
-    name: Annotated[str, Form(max_length=200)] = "",
-    password: Annotated[str, Form(max_length=5000)] = "",
-    again: Annotated[str, Form(max_length=5000)] = "",
-) -> Response:
-    _still_to_be_done(site, secret)
     try:
         if password != again:
-            raise UsageError("the two passwords differ")
-        account = site.accounts(name or "web").add(name, password, Role.ADMIN)
+            raise UsageError("the two new passwords differ")
+        secret = site.logins.change_password(caller.account, current, password, address_of(request))
     except UsageError as error:
-        status = status_of(error)
-        return render(request, "setup.html", status=status, secret=secret, name=name, problem=error.message)
-    setup.forget(site.home)
-    return logged_in(request, site, account, "/")
+        return _page(request, site, caller, status=status_of(error), problem=error.message, fix=error.fix)
+    answer = RedirectResponse(f"{site.base_path}/account?done=password", 303)
+    set_cookie(request, site, answer, secret)
+    return answer
 
 
-def _still_to_be_done(site: Site, secret: str) -> None:
-    if not site.accounts("web").is_empty() or not setup.matches(site.home, secret):
-        raise NotFoundError("this set-up link is not valid (any more)", fix="noctis web link   prints the one that is")
+@router.post("/account/sessions/end", dependencies=[allow(Right.LOGGED_IN)])
+def end_session(site: OnSite, caller: LoggedIn, token: Annotated[str, Form(max_length=64)] = "") -> Response:
+    site.logins.end(caller.account, token)
+    return RedirectResponse(f"{site.base_path}/account?done=ended", 303)
+
+
+@router.post("/account/sessions/end-all", dependencies=[allow(Right.LOGGED_IN)])
+def log_out_everywhere(request: Request, site: OnSite, caller: LoggedIn) -> Response:
+    site.accounts(caller.name).log_out(caller.name)
+    answer = RedirectResponse(f"{site.base_path}/login", 303)
+    delete_cookie(request, site, answer)
+    return answer
+
+
+def _page(request: Request, site: Site, caller: Caller, *, status: int = 200, **said: Any) -> Response:
+    values: dict[str, Any] = {"done": None, "problem": None, "fix": None} | said
+    current = token_of(request.cookies.get(COOKIE, ""))
+    return render(
+        request,
+        "account.html",
+        status=status,
+        account=caller.account,
+        sessions=site.sessions.of(caller.account),
+        current=current,
+        **values,
+    )

@@ -14,6 +14,16 @@ document.addEventListener("click", (event) => {
   }
 });
 
+// What a page asks for by itself keeps no session alive: it says when nobody has touched it for a while.
+const IDLE_MS = 60000;
+let touched = Date.now();
+for (const kind of ["pointerdown", "pointermove", "keydown", "wheel", "touchstart"]) {
+  addEventListener(kind, () => { touched = Date.now(); }, { passive: true });
+}
+document.addEventListener("htmx:config:request", (event) => {
+  if (Date.now() - touched > IDLE_MS) event.detail.ctx.request.headers["Noctis-Idle"] = "1";
+});
+
 // A form with data-confirm asks first.
 document.addEventListener("submit", (event) => {
   const question = event.target.dataset.confirm;
