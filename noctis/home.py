@@ -58,6 +58,11 @@ class Home:
         return self.run / "associations"
 
     @property
+    def live(self) -> Path:
+        """Where listeners say which associations are open (`observability.live`)."""
+        return self.run / "live"
+
+    @property
     def snapshot(self) -> Path:
         return self.run / "facilities.json"
 
@@ -80,7 +85,17 @@ class Home:
 
     def folders(self) -> tuple[Path, ...]:
         """Every folder that must exist and be writable."""
-        return (self.root, self.media, self.spool, self.quarantine, self.run, self.journal, self.logs, self.tls)
+        return (
+            self.root,
+            self.media,
+            self.spool,
+            self.quarantine,
+            self.run,
+            self.journal,
+            self.live,
+            self.logs,
+            self.tls,
+        )
 
     def create(self) -> None:
         """Make the folders that are missing.

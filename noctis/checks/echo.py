@@ -21,6 +21,7 @@ from pynetdicom.sop_class import Verification
 
 from noctis.config import Settings
 from noctis.errors import NoctisError
+from noctis.facilities.naming import CHECKING
 from noctis.facilities.snapshot import SnapshotReader
 from noctis.listener.proxy_protocol import LOCAL_HEADER
 from noctis.scu import requests
@@ -56,11 +57,12 @@ def echo(settings: Settings, facility: str | None, port: int, called: str, calli
     Parameters
     ----------
     calling
-        None: the called AE title, by which a facility's own port recognises it too.
+        None: that of our own checks, which the ledgers can tell from a sender's; a facility's own port takes any
+        where the called one is right.
     """
     _config.LOG_HANDLER_LEVEL = "none"
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    ae = AE(calling or called)
+    ae = AE(calling or CHECKING)
     ae.add_requested_context(Verification)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = ae.connection_timeout = TIMEOUT_SECONDS
     policy, announced = _policy(settings, facility), _is_proxy(settings)

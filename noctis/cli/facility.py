@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from noctis.cli.common import App, console, emit_json, json_option, plain, show_fields, show_table
+from noctis.cli.common import App, console, emit_json, json_option, plain, safe, show_fields, show_table
 from noctis.errors import ExitCode, SupervisorError, UsageError
 from noctis.facilities.records import CHOICES, parse_device
 from noctis.text import moment, size
@@ -85,7 +85,7 @@ def add(
     **contact: str | None,
 ) -> None:
     """Add a facility: it gets an AE title, a port and, when a supervisor runs, a listener at once."""
-    from noctis.cli.onboarding import onboarding, show_card
+    from noctis.facilities.onboarding import onboarding
 
     parsed = [parse_device(device) for device in devices]
     app.prepare()
@@ -96,7 +96,7 @@ def add(
         with console().status(f"waiting for the listener on port {record.port}"):
             listener = wait(app, record.slug)
     milliseconds = round((time.monotonic() - begun) * 1000) if listener else None
-    card = onboarding(app, record)
+    card = onboarding(app.running_settings, record)
     if as_json:
         emit_json(
             record.as_json()
@@ -117,6 +117,35 @@ def wait(app: App, slug: str) -> dict[str, Any] | None:
     except SupervisorError as error:
         click.echo(f"noctis: {plain(error.message)}", err=True)
         return None
+
+
+def show_card(
+    record: "FacilityRecord", card: dict[str, Any], listener: dict[str, Any] | None, milliseconds: int | None
+) -> None:
+    from rich.panel import Panel
+
+    default = card["default_port"]
+    lines = [
+        f"[bold]host[/bold]              {safe(card['host'])}",
+        f"[bold]port[/bold]              {card['port']}" + ("   (with TLS)" if card["tls"] else ""),
+        f"[bold]called AE title[/bold]   {safe(card['called_ae_title'])}",
+        f"[bold]calling AE title[/bold]  {safe(card['calling_ae_title'])}   (any will do when the called one is right)",
+        "",
+        "try it:",
+        f"  {safe(card['echoscu'])}",
+        f"  {safe(card['storescu'])}",
+        "",
+        f"or by the shared port {default['port']}, called {safe(default['called_ae_title'])}, calling one of: "
+        + safe(", ".join(card["calling_ae_titles"])),
+        f"  {safe(default['echoscu'])}",
+    ]
+    console().print(Panel("\n".join(lines), title=f"{safe(record.name)}: what to type into the modality", expand=False))
+    if listener is None:
+        click.echo("No supervisor runs yet; the port opens with: noctis supervise")
+    elif listener["state"] in ("running", "idle"):
+        click.echo(f"The listener is {listener['state']} after {milliseconds} ms.")
+    else:
+        click.secho(f"The listener is {listener['state']}: {plain(listener['last_error'])}", fg="yellow")
 
 
 @facility.command("list")
@@ -180,7 +209,7 @@ def state_of(record: "FacilityRecord", states: dict[str, str]) -> str:
 @click.pass_obj
 def show(app: App, name: str, as_json: bool) -> None:
     """Show one facility and what to type into its modalities."""
-    from noctis.cli.onboarding import onboarding
+    from noctis.facilities.onboarding import onboarding
     from noctis.repository.queries import archived_usage
     from noctis.repository.usage import NONE, limits_of, report
 
@@ -189,7 +218,7 @@ def show(app: App, name: str, as_json: bool) -> None:
     limits = limits_of(record, app.settings.storage)
     usage = report(archived_usage(app.engine(), record.id).get(record.slug, NONE), limits)
     if as_json:
-        more = {"usage": usage, "limits": limits._asdict(), "onboarding": onboarding(app, record)}
+        more = {"usage": usage, "limits": limits._asdict(), "onboarding": onboarding(app.running_settings, record)}
         emit_json(record.as_json() | {"listener": listener} | more)
         return
     fields: dict[str, object] = dict(record.as_json())
@@ -203,7 +232,7 @@ def show(app: App, name: str, as_json: bool) -> None:
     fields["largest data set"] = "any" if largest is None else size(largest)
     fields["archived"] = against_quota(usage)
     show_fields(fields)
-    card = onboarding(app, record)
+    card = onboarding(app.running_settings, record)
     show_fields({"echoscu": card["echoscu"], "storescu": card["storescu"]})
 
 

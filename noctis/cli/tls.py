@@ -198,11 +198,11 @@ def issue_client(
 
 def storescu(app: App, record: "FacilityRecord", device: str, certificate: Path, key: Path) -> str:
     """dcmtk's command line for this sender."""
-    from noctis.cli.onboarding import calling_of, host_of, line
+    from noctis.facilities.onboarding import calling_of, host_of, line
     from noctis.tls import policy
 
     tool = ["storescu", "-v", "+tls", str(key), str(certificate), "+cf", str(policy.ca_file(app.settings))]
-    return line(tool, device or calling_of(record), record.ae_title, host_of(app), record.port, "FILE")
+    return line(tool, device or calling_of(record), record.ae_title, host_of(app.running_settings), record.port, "FILE")
 
 
 def load_ca(app: App) -> "Issued":

@@ -163,6 +163,7 @@ class Study(Base):
     __table_args__ = (
         UniqueConstraint("facility_id", "study_instance_uid"),
         Index(None, "facility_id", "patient_id"),
+        Index(None, "facility_id", "first_received"),
         Index(None, "accession_number"),
         Index(None, "study_date"),
         Index(None, "status", "last_received"),

@@ -10,6 +10,7 @@ from noctis.errors import UsageError
 AE_TITLE_MAX = 16  # characters, PS3.5 §6.2 (VR AE)
 STEM = 11  # characters of the name in a generated AE title; four random hex digits follow
 SLUG_MAX = 48
+CHECKING = "NOCTIS_CHECK"  # the calling AE title of our own echoes: no sender's
 RESERVED_SLUGS = frozenset(
     {"default", "archiver", "watcher", "scheduler", "web"}
 )  # process names beside the facilities'

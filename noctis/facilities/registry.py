@@ -8,7 +8,7 @@ Refuses with a message that says who has the name, title or port already.
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,21 +18,21 @@ from sqlalchemy.orm import Session, selectinload
 from noctis.config import Settings
 from noctis.db import models
 from noctis.db.engine import lock_registry, reachable, reading
-from noctis.errors import ConflictError, NotFoundError, UsageError
-from noctis.facilities import naming, ports
+from noctis.errors import ConflictError, NoctisError, NotFoundError, UsageError
+from noctis.facilities import naming, ports, values
 from noctis.facilities import snapshot as snapshots
 from noctis.facilities.bindings import unbind_device
 from noctis.facilities.recognition import strip_title
 from noctis.facilities.records import CHOICES, DeviceRecord, FacilityRecord
 
-LIMITS = {  # field → how many bits its column takes
-    "quarantine_max_instances": 31,
-    "max_associations": 31,
-    "max_instance_bytes": 63,
-    "quota_bytes": 63,
-    "quota_instances": 63,
-}
-WORKERS_MAX = 64
+
+@dataclass(frozen=True)
+class Proposal:
+    """What is generated for a new facility."""
+
+    slug: str
+    ae_title: str
+    port: int
 
 
 class Registry:
@@ -121,9 +121,47 @@ class Registry:
             raise UsageError(f"the slug {facility.slug!r} cannot be a folder name")
         if facility.port == self._settings.server.port:
             raise UsageError(f"its port {facility.port} is the default listener's")
-        for field in (*CHOICES, *LIMITS):
-            _check_policy(field, getattr(facility, field))
+        for field in (*CHOICES, *values.LIMITS):
+            values.check_policy(field, getattr(facility, field))
         return replace(facility, ae_title=naming.check_ae_title(facility.ae_title))
+
+    # -- looking ahead
+
+    def proposal(self, name: str) -> Proposal:
+        """What a facility of this name would get if it were added now. Nothing is taken: somebody may be faster.
+
+        Raises
+        ------
+        UsageError, ConflictError
+            The name cannot be.
+        """
+        name = naming.check_name(name)
+        with self._reading() as session:
+            values.refuse_same_name(session, name)
+            title = values.free_title(session, self._settings, name)
+            return Proposal(_free_slug(session, name), title, ports.next_port(session, self._settings))
+
+    def problems(self, key: str | None, changes: dict[str, Any]) -> dict[str, NoctisError]:
+        """What would be refused of `changes` to a facility (None: to a new one), field by field. Changes nothing."""
+        found: dict[str, NoctisError] = {}
+        with self._reading() as session:
+            owner = None if key is None else _find(session, key).id
+            for field, value in changes.items():
+                try:
+                    values.checked(session, self._settings, owner, field, value)
+                except (UsageError, ConflictError) as error:
+                    found[field] = error
+        return found
+
+    def would_be(self, key: str, changes: dict[str, Any]) -> FacilityRecord:
+        """The facility as `edit` would make it; refuses what that refuses, and changes nothing."""
+        with self._reading() as session:
+            facility = _find(session, key)
+            kept = {
+                field: values.checked(session, self._settings, facility.id, field, value)
+                for field, value in changes.items()
+            }
+            return replace(_record(facility), **kept)
 
     # -- changing
 
@@ -144,18 +182,18 @@ class Registry:
         UsageError, ConflictError
             See the module's contract.
         """
-        name = naming.check_name(name)
+        name, settings = naming.check_name(name), self._settings
         with self._changing() as session:
-            _refuse_same_name(session, name)
+            values.refuse_same_name(session, name)
             facility = models.Facility(
                 name=name,
                 slug=_free_slug(session, name),
-                ae_title=self._free_title(session, name) if ae_title is None else self._check_title(session, ae_title),
-                port=ports.next_port(session, self._settings)
-                if port is None
-                else ports.check_port(session, self._settings, port),
-                workers=_check_workers(workers),
-                **(contact or {}),
+                ae_title=values.free_title(session, settings, name)
+                if ae_title is None
+                else values.check_title(session, settings, ae_title),
+                port=ports.next_port(session, settings) if port is None else ports.check_port(session, settings, port),
+                workers=values.check_workers(workers),
+                **{field: values.check_contact(field, text) for field, text in (contact or {}).items()},
             )
             session.add(facility)
             session.flush()
@@ -175,7 +213,7 @@ class Registry:
             facility = _find(session, key)
             before = {field: getattr(facility, field) for field in changes}
             for field, value in changes.items():
-                setattr(facility, field, self._checked(session, facility, field, value))
+                setattr(facility, field, values.checked(session, self._settings, facility.id, field, value))
             changed = {
                 field: {"from": old, "to": getattr(facility, field)}
                 for field, old in before.items()
@@ -219,7 +257,7 @@ class Registry:
             facility = _find(session, key, removed=True)
             if facility.removed_at is None:
                 raise UsageError(f"'{facility.name}' is not removed")
-            _refuse_same_name(session, facility.name, facility.id)
+            values.refuse_same_name(session, facility.name, facility.id)
             facility.removed_at = None
             facility.enabled = True
             self._note(session, "facility.restored", facility)
@@ -256,57 +294,8 @@ class Registry:
             session.flush()
             return _record(facility)
 
-    # -- checks
-
-    def _checked(self, session: Session, facility: models.Facility, field: str, value: Any) -> Any:
-        if field == "name":
-            name = naming.check_name(value)
-            _refuse_same_name(session, name, facility.id)
-            return name
-        if field == "ae_title":
-            return self._check_title(session, value, facility.id)
-        if field == "port":
-            return ports.check_port(session, self._settings, value, facility.id)
-        if field == "workers":
-            return _check_workers(value)
-        _check_policy(field, value)
-        return value
-
-    def _check_title(self, session: Session, title: str, owner: int | None = None) -> str:
-        title = naming.check_ae_title(title)
-        if title == self._settings.server.ae_title:
-            raise ConflictError(f"the AE title {title!r} is the server's own (server.ae_title)")
-        holder = session.scalar(select(models.Facility).where(models.Facility.ae_title == title))
-        if holder is not None and holder.id != owner:
-            fix = f"noctis facility restore {holder.slug}" if holder.removed_at else "choose another, or leave it out"
-            removed = ", which was removed" if holder.removed_at else ""
-            raise ConflictError(f"the AE title {title!r} is taken by '{holder.name}'{removed}", fix=fix)
-        device = session.scalar(select(models.Device).where(models.Device.ae_title == title))
-        if device is not None:
-            raise ConflictError(f"the AE title {title!r} is taken by a device of '{device.facility.name}'")
-        return title
-
-    def _free_title(self, session: Session, name: str) -> str:
-        for _ in range(100):
-            try:
-                return self._check_title(session, naming.generate_ae_title(name))
-            except ConflictError:
-                continue
-        raise ConflictError(f"no free AE title was found for {name!r}", fix="give one with --ae-title")
-
     def _add_device(self, session: Session, facility: models.Facility, device: DeviceRecord) -> None:
-        if device.ae_title == self._settings.server.ae_title:
-            raise ConflictError(f"the AE title {device.ae_title!r} is the server's own (server.ae_title)")
-        holder = session.scalar(select(models.Facility).where(models.Facility.ae_title == device.ae_title))
-        if holder is not None:
-            raise ConflictError(f"the AE title {device.ae_title!r} is taken by the facility '{holder.name}'")
-        same = select(models.Device).where(
-            models.Device.facility_id == facility.id,
-            models.Device.ae_title == device.ae_title,
-            models.Device.network == device.network,
-        )
-        if session.scalar(same) is not None:
-            raise ConflictError(f"'{facility.name}' has the device {device} already")
+        values.check_device(session, self._settings, facility, device)
         facility.devices.append(models.Device(ae_title=device.ae_title, network=device.network))
         session.flush()
 
@@ -344,18 +333,6 @@ def _find(session: Session, key: str, *, removed: bool = False) -> models.Facili
     raise NotFoundError(f"No facility found for {key!r}", fix=hint)
 
 
-def _refuse_same_name(session: Session, name: str, owner: int | None = None) -> None:
-    holder = session.scalar(
-        select(models.Facility).where(
-            func.lower(models.Facility.name) == name.lower(), models.Facility.removed_at.is_(None)
-        )
-    )
-    if holder is not None and holder.id != owner:
-        raise ConflictError(
-            f"there is a facility '{holder.name}' already (AE title {holder.ae_title}, port {holder.port})"
-        )
-
-
 def _free_slug(session: Session, name: str) -> str:
     slug = naming.slugify(name)
     taken = set(session.scalars(select(models.Facility.slug).where(models.Facility.slug.startswith(slug))))
@@ -369,21 +346,6 @@ def _free_slug(session: Session, name: str) -> str:
 def _remember_port(session: Session, facility: models.Facility) -> None:
     if session.get(models.UsedPort, facility.port) is None:
         session.add(models.UsedPort(port=facility.port, slug=facility.slug))
-
-
-def _check_workers(workers: int) -> int:
-    if not 1 <= workers <= WORKERS_MAX:
-        raise UsageError(f"workers is {workers}; 1 to {WORKERS_MAX} are possible")
-    return workers
-
-
-def _check_policy(field: str, value: Any) -> None:
-    if value is None:
-        return
-    if field in CHOICES and value not in CHOICES[field]:
-        raise UsageError(f"{field} is {' or '.join(CHOICES[field])}, not {value!r}")
-    if field in LIMITS and not 0 <= value < 1 << LIMITS[field]:
-        raise UsageError(f"{field} is a number from 0 on, not {value!r}")
 
 
 def _record(row: models.Facility) -> FacilityRecord:

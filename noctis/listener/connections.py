@@ -34,6 +34,11 @@ class Connections:
             return list(self._all)
 
     @property
+    def associated(self) -> int:
+        """How many are an association."""
+        return len(self._all) - len(self._unassociated)
+
+    @property
     def is_full(self) -> bool:
         """Whether one has to go before one more may come."""
         return len(self._unassociated) >= self._max

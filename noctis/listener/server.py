@@ -23,6 +23,7 @@ from noctis.listener.addresses import address_information, plain
 from noctis.listener.admission import Admission
 from noctis.listener.association import StreamingAssociation
 from noctis.listener.connections import Connections, Displaced
+from noctis.listener.live import LiveReport
 from noctis.listener.negotiation import Offer
 from noctis.listener.pdu import TimeLimits
 from noctis.listener.services import AddedService, dispatches, make_services
@@ -89,6 +90,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         self._snapshots = snapshots or SnapshotReader(settings.paths.snapshot)
         self._proxies = tuple(ipaddress.ip_network(each) for each in settings.listeners.proxies)
         self._connections = Connections(settings.listeners.max_unassociated)
+        self._live = LiveReport(settings.paths.live, self.port, self._connections)
         self._admission = Admission(
             settings.listeners, settings.paths.associations, is_default=self.port == settings.server.port
         )
@@ -145,6 +147,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         """After the last association has ended."""
         for service in self.services.values():
             service.close()
+        self._live.close()
         self._admission.close()
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -211,6 +214,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
         association.place = place
         if not self._connections.associate(association):
             raise Displaced
+        self._live.begun()
         return None
 
     def leave(self, association: StreamingAssociation) -> None:

@@ -26,7 +26,7 @@ class Tally:
 
     def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
-        self._started_at = datetime.now(UTC)
+        self.started_at = datetime.now(UTC)
         self._instances = self._bytes = self._failures = self._echoes = 0
 
     def count(self, log: Any, command: Command, answer: Answer, seconds: float) -> None:
@@ -68,7 +68,7 @@ class Tally:
             "called": origin.called,
             "calling": origin.calling,
             "address": origin.address,
-            "started_at": self._started_at.isoformat(),
+            "started_at": self.started_at.isoformat(),
             "ended_at": datetime.now(UTC).isoformat(),
             "outcome": str(outcome),
             **self.counts(),

@@ -37,6 +37,7 @@ def create_app(site: Site) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        site.sampler.start()
         yield
         site.close()
 

@@ -13,11 +13,14 @@ from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import SnapshotReader, write_if_changed
 from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
+from noctis.repository.counts import received_since
 from noctis.repository.journal import Journal
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
+from noctis.web.doors import Doors
+from noctis.web.sampler import Sampler
 
 JOURNAL = "web"
 
@@ -32,6 +35,8 @@ class Site:
         self.control = Control(self.home)
         self.snapshots = SnapshotReader(self.home.snapshot)
         self.journal = Journal(self.home.journal, JOURNAL)
+        self.sampler = Sampler(self.control, lambda since: received_since(self.engine, since))
+        self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
 
     @property
     def base_path(self) -> str:
@@ -69,9 +74,12 @@ class Site:
             self.control.reconcile()
         except SupervisorError:
             return False  # it follows by itself
+        finally:
+            self.doors.forget()
         return True
 
     def close(self) -> None:
+        self.sampler.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 

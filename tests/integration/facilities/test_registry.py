@@ -9,7 +9,8 @@ from noctis.config import Settings
 from noctis.db import models
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities.records import parse_device
-from noctis.facilities.registry import LIMITS, Registry
+from noctis.facilities.registry import Registry
+from noctis.facilities.values import LIMITS
 
 
 @pytest.fixture

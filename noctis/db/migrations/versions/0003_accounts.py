@@ -1,4 +1,4 @@
-"""Accounts of the pages, and their sessions
+"""Accounts of the pages, and their sessions; studies of a day
 
 Revision: 0003, after 0002
 """
@@ -47,3 +47,4 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_web_session_account_id"), "web_session", ["account_id"])
     op.create_index(op.f("ix_web_session_expires_at"), "web_session", ["expires_at"])
+    op.create_index(op.f("ix_study_facility_id_first_received"), "study", ["facility_id", "first_received"])
