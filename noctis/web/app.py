@@ -10,13 +10,14 @@ from starlette.staticfiles import StaticFiles
 from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
+from noctis.web.api import events as events_api
 from noctis.web.api import refusals as refusals_api
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities, refusals
+from noctis.web.pages import account, events, facilities, refusals
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (account.router, facilities.router, refusals.router, refusals_api.router, docs.router)
+ROUTERS = (account.router, facilities.router, refusals.router, refusals_api.router, events.router, events_api.router, docs.router)
 
 
 def create_app(site: Site) -> FastAPI:
