@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, Table, and_, delete, insert, or_, select
+from sqlalchemy import Connection, Engine, Table, and_, delete, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from noctis.db.engine import reachable, reading
 from noctis.db.models import AssociationRecord, Event, Facility, Refusal
+from noctis.facilities.remedies import from_json
 from noctis.repository.index import is_outage
 from noctis.repository.journal import take
 
@@ -74,6 +75,7 @@ def _write(connection: Connection, lines: list[dict[str, Any]]) -> None:
     if associations:
         associations.sort(key=lambda values: values["association_id"])
         connection.execute(_dialect(connection).insert(_ASSOCIATIONS).on_conflict_do_nothing(), associations)
+        _note_let_in(connection, associations, facilities)
     events = [values for line in by_kind.get(EVENT, ()) if (values := _event(line, facilities)) is not None]
     if events:
         connection.execute(insert(_EVENTS), events)
@@ -83,7 +85,8 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
     counted: dict[tuple[Any, ...], dict[str, Any]] = {}
     for line in lines:
         with contextlib.suppress(*_MALFORMED):
-            at, port, fix = _time(line["at"]), _number(line["port"]), _text(line.get("fix"))
+            at, port = _time(line["at"]), _number(line["port"])
+            mends = {"fix": _text(line.get("fix")), "remedy": _remedy(line.get("remedy"))}
             key = (port, *[_text(line[name]) for name in _REFUSAL_KEY[1:]])
             row = counted.setdefault(
                 key, {**dict(zip(_REFUSAL_KEY, key, strict=True)), "count": 0, "first_seen": at, "last_seen": at}
@@ -91,7 +94,7 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
             row["count"] += 1
             row["first_seen"] = min(row["first_seen"], at)
             if at >= row["last_seen"]:
-                row["last_seen"], row["fix"] = at, fix
+                row |= {"last_seen": at, **mends}
     if not counted:
         return
     statement = _dialect(connection).insert(_REFUSALS)
@@ -99,7 +102,12 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=list(_REFUSAL_KEY),
-            set_={"count": _REFUSALS.c.count + new.count, "last_seen": new.last_seen, "fix": new.fix},
+            set_={
+                "count": _REFUSALS.c.count + new.count,
+                "last_seen": new.last_seen,
+                "fix": new.fix,
+                "remedy": new.remedy,
+            },
         ),
         [counted[key] for key in sorted(counted)],
     )
@@ -112,6 +120,30 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
     if edge is not None:
         older = and_(_REFUSALS.c.last_seen == edge.last_seen, _REFUSALS.c.id <= edge.id)
         connection.execute(delete(_REFUSALS).where(or_(_REFUSALS.c.last_seen < edge.last_seen, older)))
+
+
+def _note_let_in(connection: Connection, associations: list[dict[str, Any]], facilities: dict[str, int]) -> None:
+    """Who was turned away, and was let in after somebody had mended that: the refusal says so from now on."""
+    columns = (
+        _REFUSALS.c.id,
+        _REFUSALS.c.calling,
+        _REFUSALS.c.address,
+        _REFUSALS.c.fixed_facility,
+        _REFUSALS.c.fixed_at,
+    )
+    waiting = connection.execute(
+        select(*columns).where(_REFUSALS.c.fixed_at.is_not(None), _REFUSALS.c.let_in_at.is_(None))
+    ).all()
+    if not waiting:
+        return
+    started: dict[tuple[int, str, str], datetime] = {}  # the last one of each caller
+    for each in associations:
+        key = (each["facility_id"], each["calling"], each["address"])
+        started[key] = max(each["started_at"], started.get(key, each["started_at"]))
+    for row in waiting:
+        at = started.get((facilities.get(row.fixed_facility, 0), row.calling, row.address))
+        if at is not None and at >= row.fixed_at:
+            connection.execute(update(_REFUSALS).where(_REFUSALS.c.id == row.id).values(let_in_at=at))
 
 
 def forget_old_associations(engine: Engine) -> None:
@@ -165,6 +197,13 @@ def _number(value: Any, bits: int = 31) -> int:
     if not 0 <= number < 1 << bits:
         raise ValueError(number)
     return number
+
+
+def _remedy(document: Any) -> dict[str, Any]:
+    remedy = from_json(document)
+    if remedy is None:
+        return {}
+    return {name: _text(value) if isinstance(value, str) else value for name, value in remedy.as_json().items()}
 
 
 def _text(value: Any) -> str:

@@ -242,7 +242,11 @@ class Quarantined(Base):
     """One instance that could not be filed. The .json beside the file is the truth; this row is its index."""
 
     __tablename__ = "quarantined"
-    __table_args__ = (UniqueConstraint("facility_id", "name"), Index(None, "received_at"))
+    __table_args__ = (
+        UniqueConstraint("facility_id", "name"),
+        Index(None, "received_at"),
+        Index(None, "facility_id", "received_at"),
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id"))
@@ -263,7 +267,11 @@ class Refusal(Base):
     """A caller that was turned away. Repeats are counted, not piled up."""
 
     __tablename__ = "refusal"
-    __table_args__ = (UniqueConstraint("port", "called", "calling", "address", "reason"), Index(None, "last_seen"))
+    __table_args__ = (
+        UniqueConstraint("port", "called", "calling", "address", "reason"),
+        Index(None, "last_seen"),
+        Index(None, "fixed_at"),
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     port: Mapped[int] = mapped_column(Integer)
@@ -272,9 +280,14 @@ class Refusal(Base):
     address: Mapped[str] = mapped_column(Text)
     reason: Mapped[str] = mapped_column(Text)  # plain words
     fix: Mapped[str] = mapped_column(Text, server_default=text("''"))  # the command that would let it in
+    remedy: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))  # facilities.remedies.Remedy
     count: Mapped[int] = mapped_column(Integer, server_default=text("1"))
     first_seen: Mapped[datetime] = mapped_column(UtcDateTime)
     last_seen: Mapped[datetime] = mapped_column(UtcDateTime)
+    fixed_by: Mapped[str] = mapped_column(Text, server_default=text("''"))  # who did last what lets it in
+    fixed_facility: Mapped[str] = mapped_column(String(64), server_default=text("''"))  # slug: where to
+    fixed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    let_in_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when it first was, after that
 
 
 class AssociationRecord(Base):
@@ -303,7 +316,12 @@ class Event(Base):
     """What an operator did, or what the system did of its own that an operator must know."""
 
     __tablename__ = "event"
-    __table_args__ = (Index(None, "at"), Index(None, "facility_id", "at"))
+    __table_args__ = (
+        Index(None, "at"),
+        Index(None, "facility_id", "at"),
+        Index(None, "actor", "at"),
+        Index(None, "action", "at"),
+    )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())

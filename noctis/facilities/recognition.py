@@ -4,9 +4,11 @@ Titles are compared case-sensitively; leading and trailing spaces (and the NULs 
 Nothing here reads a file or a database, and nothing a caller says can make two facilities one.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility, Snapshot
 
 
@@ -22,11 +24,12 @@ class Reject(Enum):
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a caller is turned away, in plain words, and the command that would let it in."""
+    """Why a caller is turned away, in plain words, and what would let it in: as a command, and as data."""
 
     reason: str
     fix: str
     reject: Reject
+    remedy: Remedy
 
 
 def strip_title(title: str) -> str:
@@ -91,12 +94,14 @@ def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refus
             f"'{facility.name}' takes TLS alone, and the default port is plain",
             f"{own}, or switch TLS on at all ports (tls.enabled)",
             Reject.NO_REASON,
+            _call(facility),
         )
     if not plain and not certificate and facility.client_certificates == "required":
         return Refusal(
             f"'{facility.name}' wants a client certificate, and none was shown",
             f"{own} and a certificate: noctis tls issue {facility.slug}",
             Reject.CALLING_NOT_RECOGNISED,
+            _call(facility),
         )
     return None
 
@@ -106,7 +111,9 @@ def _on_own_port(
 ) -> Facility | Refusal:
     facility = snapshot.by_port.get(port)
     if facility is None:
-        return Refusal(f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED)
+        return Refusal(
+            f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED, Remedy(Kind.CALL)
+        )
     if not facility.enabled:
         return _disabled(facility)
     if trust or facility.ae_title in (called, calling):
@@ -127,6 +134,7 @@ def _as_device_of(
             f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {networks}",
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            Remedy(Kind.ALLOW_NETWORK, (facility.slug,), calling, _host_network(address)),
         )
     owner = snapshot.by_ae_title.get(called)
     if owner is not None:
@@ -135,17 +143,34 @@ def _as_device_of(
             f"this is the port {facility.port} of '{facility.name}'",
             f"point the sender at port {owner.port}, or: {add}",
             Reject.CALLED_NOT_RECOGNISED,
+            _call(owner),
         )
+    remedy = _adding(snapshot, server_title, facility, calling)
     if called == server_title:
         return Refusal(
-            f"{calling!r} is not a device of '{facility.name}', whose port this is", add, Reject.CALLING_NOT_RECOGNISED
+            f"{calling!r} is not a device of '{facility.name}', whose port this is",
+            add,
+            Reject.CALLING_NOT_RECOGNISED,
+            remedy,
         )
     return Refusal(
         f"No facility found for AE title: neither the called {called!r} nor the calling {calling!r} is "
         f"{facility.ae_title!r} or a device of '{facility.name}', whose port this is",
         f"set the called AE title to {facility.ae_title} at the sender, or: {add}",
         Reject.CALLED_NOT_RECOGNISED,
+        remedy,
     )
+
+
+def _adding(snapshot: Snapshot, server_title: str, facility: Facility, calling: str) -> Remedy:
+    """Make the calling one a device of `facility`; a title that is somebody's own cannot become one."""
+    if calling == server_title or calling in snapshot.by_ae_title:
+        return _call(snapshot.by_ae_title.get(calling, facility))
+    return Remedy(Kind.ADD_DEVICE, (facility.slug,), calling, called=facility.ae_title, port=facility.port)
+
+
+def _call(facility: Facility) -> Remedy:
+    return Remedy(Kind.CALL, (facility.slug,), called=facility.ae_title, port=facility.port)
 
 
 def _on_default_port(
@@ -159,6 +184,7 @@ def _on_default_port(
             f"No facility found for AE title: the called {called!r} is neither {server_title!r} nor a facility's",
             f"set the called AE title to {server_title} or to the facility's own at the sender (noctis facility list)",
             Reject.CALLED_NOT_RECOGNISED,
+            _call_on_default_port(snapshot, server_title, calling),
         )
     facility = snapshot.by_ae_title.get(calling)
     if facility is not None:
@@ -169,6 +195,7 @@ def _on_default_port(
             f"No facility found for AE title: the calling {calling!r} is no facility's and no device's",
             f"noctis device add FACILITY {_quoted(calling)}   (FACILITY: one of noctis facility list)",
             Reject.CALLING_NOT_RECOGNISED,
+            Remedy(Kind.ADD_DEVICE, device=calling) if calling != server_title else Remedy(Kind.CALL),
         )
     admitted = {facility.slug: facility for facility, device in known if device.admits(address)}
     if not admitted:
@@ -177,6 +204,7 @@ def _on_default_port(
             f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {device.network}",
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            Remedy(Kind.ALLOW_NETWORK, _slugs(owner for owner, _ in known), calling, _host_network(address)),
         )
     if len(admitted) > 1:
         owners = ", ".join(f"'{facility.name}'" for facility in admitted.values())
@@ -185,6 +213,7 @@ def _on_default_port(
             "point the sender at its facility's own port, or give each device its network: "
             f"noctis device add FACILITY {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            Remedy(Kind.CALL, tuple(admitted)),
         )
     facility = next(iter(admitted.values()))
     return facility if facility.enabled else _disabled(facility)
@@ -197,6 +226,7 @@ def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certif
     that shows one must show one of them; one that shows none (where it may) is let in unless it is meant by them.
     """
     owner, bound = snapshot.by_certificate.get(certificate, (None, None))
+    remedy = Remedy(Kind.CERTIFICATE, (facility.slug,), calling)
     new = f"noctis tls issue {facility.slug}"
     if owner is not None and bound is not None:
         if owner.slug != facility.slug:
@@ -215,12 +245,13 @@ def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certif
     elif certificate and facility.certificates:
         reason = f"its client certificate is not bound to '{facility.name}', which takes bound ones alone"
         fix = f"if it is this sender's: noctis tls bind {facility.slug} {certificate}"
+        remedy = Remedy(Kind.BIND_CERTIFICATE, (facility.slug,), calling, certificate=certificate)
     elif not certificate and any(each.device in ("", calling) for each in facility.certificates):
         reason = f"it shows no client certificate, and certificates are bound to '{facility.name}' or to this device"
         fix = f"set the certificate at the sender; a new one: {new}"
     else:
         return None
-    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED)
+    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED, remedy)
 
 
 def _disabled(facility: Facility) -> Refusal:
@@ -228,7 +259,19 @@ def _disabled(facility: Facility) -> Refusal:
         f"the facility '{facility.name}' is disabled",
         f"noctis facility enable {facility.slug}",
         Reject.CALLED_NOT_RECOGNISED,
+        Remedy(Kind.ENABLE_FACILITY, (facility.slug,)),
     )
+
+
+def _call_on_default_port(snapshot: Snapshot, server_title: str, calling: str) -> Remedy:
+    """Whoever is known by its calling title may call the server; a stranger has to know a facility's title."""
+    facility = snapshot.by_ae_title.get(calling)
+    owners = (facility.slug,) if facility else _slugs(owner for owner, _ in snapshot.by_device.get(calling, ()))
+    return Remedy(Kind.CALL, owners, called=server_title)
+
+
+def _slugs(facilities: Iterable[Facility]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(facility.slug for facility in facilities))
 
 
 def _quoted(word: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from noctis.facilities.recognition import Refusal, Reject
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility, Snapshot
 from noctis.listener.places import ALL, Places
 from noctis.sections import ListenerSettings
@@ -89,6 +90,7 @@ class Admission:
                 f"'{facility.name}' has {limit} associations on its ports, its limit",
                 f"let the sender retry, or: noctis facility edit {facility.slug} --max-associations {2 * limit or 1}",
                 Reject.LOCAL_LIMIT_EXCEEDED,
+                Remedy(Kind.LIMIT, (facility.slug,)),
             )
         one_of_all = self._places.take(ALL, self._settings.max_associations_in_all)
         if one_of_all is None:
@@ -97,6 +99,7 @@ class Admission:
                 f"all listeners together have {self._settings.max_associations_in_all} associations, their limit",
                 "let the sender retry, or raise listeners.max_associations_in_all",
                 Reject.TEMPORARY_CONGESTION,
+                Remedy(Kind.LIMIT),
             )
         return Place(facility.slug, (number, one_of_all))
 
@@ -116,6 +119,7 @@ class Admission:
             else "the associations that the default port has left are kept for other facilities",
             f"point senders of '{facility.name}' at its own port {facility.port}, or raise listeners.max_associations",
             Reject.LOCAL_LIMIT_EXCEEDED,
+            Remedy(Kind.LIMIT, (facility.slug,), called=facility.ae_title, port=facility.port),
         )
 
     def _leave(self, slug: str) -> None:

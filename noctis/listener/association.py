@@ -21,6 +21,7 @@ from pynetdicom.association import Association
 
 from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, Reject
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility
 from noctis.listener import events, negotiation, proxy_protocol
 from noctis.listener.addresses import address_information
@@ -176,7 +177,7 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self.log.info("connection.closed", reason=str(error))
             return Outcome.DISCONNECTED
         except ProxyError as error:
-            note_refusal(self, Refusal(str(error), error.fix, Reject.NO_REASON))
+            note_refusal(self, Refusal(str(error), error.fix, Reject.NO_REASON, Remedy(Kind.PROTOCOL)))
             return Outcome.FAILED
         except Displaced:
             note_refusal(self, self.listener.displacement)

@@ -12,6 +12,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from noctis.facilities.recognition import Refusal, Reject, strip_title
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility
 from noctis.listener import associate, negotiation
 from noctis.listener.delegation import Aborted
@@ -34,7 +35,8 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
         association.check_ending()
         raise
     except TlsHello:
-        note_refusal(association, Refusal(*tls_at_plain(association.listener.slug), Reject.NO_REASON))
+        words = tls_at_plain(association.listener.slug)
+        note_refusal(association, Refusal(*words, Reject.NO_REASON, Remedy(Kind.TLS)))
         raise
     association.answering = True
     try:
@@ -144,6 +146,7 @@ def note_refusal(association: "StreamingAssociation", refusal: Refusal) -> None:
         address=origin.address,
         reason=refusal.reason,
         fix=refusal.fix,
+        remedy=refusal.remedy.as_json(),
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pynetdicom import evt
 
 from noctis.facilities.recognition import Refusal, Reject, strip_title
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.listener import establishment, negotiation
 from noctis.listener.delegation import ENDINGS
 from noctis.listener.pdu import (
@@ -81,7 +82,7 @@ def _secured(
     try:
         serving = listener.tls_contexts.current(policy)
     except TlsUnavailable as problem:
-        refusal = Refusal(problem.message, problem.fix or policy.issue, Reject.NO_REASON)
+        refusal = Refusal(problem.message, problem.fix or policy.issue, Reject.NO_REASON, Remedy(Kind.TLS))
         if first == PduType.ASSOCIATE_RQ:
             _reject_plain(association, sock, refusal, deadline)
         else:
@@ -118,7 +119,7 @@ def _shake_hands(
 
 
 def _refusal(words: failures.Words) -> Refusal:
-    return Refusal(words.reason, words.fix, Reject.NO_REASON)
+    return Refusal(words.reason, words.fix, Reject.NO_REASON, Remedy(Kind.TLS))
 
 
 def _note_peer(association: "StreamingAssociation", connection: TlsConnection, serving: Serving) -> None:

@@ -17,6 +17,7 @@ from pynetdicom.transport import AssociationServer, AssociationSocket, RequestHa
 
 from noctis.config import Settings
 from noctis.facilities.recognition import Refusal, Reject, recognise
+from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility, Snapshot, SnapshotReader
 from noctis.listener import events, services
 from noctis.listener.addresses import address_information, plain
@@ -231,6 +232,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             f"{limit} connections had no association, and this was the oldest one of the address with the most",
             "see what opens connections there and asks for no association, or raise listeners.max_unassociated",
             Reject.TEMPORARY_CONGESTION,
+            Remedy(Kind.LIMIT),
         )
 
     @property

@@ -13,23 +13,18 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
-from noctis.web.api import login as api_login
-from noctis.web.api import users as api_users
+from noctis.web.api import events as events_api
+from noctis.web.api import login as login_api
+from noctis.web.api import refusals as refusals_api
+from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities, login, users
+from noctis.web.pages import account, events, facilities, login, refusals, users
 from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (
-    login.router,
-    account.router,
-    users.router,
-    api_login.router,
-    api_users.router,
-    facilities.router,
-    docs.router,
-)
+PAGES = (login, account, facilities, refusals, events, users)
+API = (login_api, refusals_api, events_api, users_api, docs)
 
 
 def create_app(site: Site) -> FastAPI:
@@ -53,8 +48,8 @@ def create_app(site: Site) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.site = site
-    for router in ROUTERS:
-        app.include_router(router)
+    for noun in (*PAGES, *API):
+        app.include_router(noun.router)
     access.require_rights(app)
     failures.install(app)
     app.mount("/static", Static(directory=STATIC), name="static")

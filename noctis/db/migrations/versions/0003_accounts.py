@@ -1,4 +1,5 @@
-"""Accounts of the pages, and their sessions; studies of a day
+"""Accounts of the pages, and their sessions; studies of a day; what mends a refusal; events and quarantine by what
+they are asked for
 
 Revision: 0003, after 0002
 """
@@ -48,3 +49,18 @@ def upgrade() -> None:
     op.create_index(op.f("ix_web_session_account_id"), "web_session", ["account_id"])
     op.create_index(op.f("ix_web_session_expires_at"), "web_session", ["expires_at"])
     op.create_index(op.f("ix_study_facility_id_first_received"), "study", ["facility_id", "first_received"])
+    _ledgers()
+
+
+def _ledgers() -> None:
+    op.add_column("refusal", sa.Column("remedy", sa.JSON(), server_default=sa.text("'{}'"), nullable=False))
+    op.add_column("refusal", sa.Column("fixed_by", sa.Text(), server_default=sa.text("''"), nullable=False))
+    op.add_column(
+        "refusal", sa.Column("fixed_facility", sa.String(length=64), server_default=sa.text("''"), nullable=False)
+    )
+    op.add_column("refusal", sa.Column("fixed_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("refusal", sa.Column("let_in_at", sa.DateTime(timezone=True), nullable=True))
+    op.create_index(op.f("ix_refusal_fixed_at"), "refusal", ["fixed_at"])
+    op.create_index(op.f("ix_quarantined_facility_id_received_at"), "quarantined", ["facility_id", "received_at"])
+    op.create_index(op.f("ix_event_actor_at"), "event", ["actor", "at"])
+    op.create_index(op.f("ix_event_action_at"), "event", ["action", "at"])

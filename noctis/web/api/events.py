@@ -1,0 +1,70 @@
+"""Events: who changed what."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from noctis.repository import events
+from noctis.users.roles import Right
+from noctis.web.access import allow
+from noctis.web.event_rows import Asked, csv_file
+from noctis.web.fields import PAGE, After, Limit, Words
+from noctis.web.site import OnSite
+
+router = APIRouter(prefix="/api/v1", tags=["events"])
+
+
+class EventOut(BaseModel):
+    """What somebody did, or what the system did of its own."""
+
+    id: int
+    at: datetime
+    actor: str = Field(description="The user's name, or the process.")
+    action: str
+    facility: str | None = Field(description="The slug, where it concerns one.")
+    subject: str
+    detail: dict[str, Any]
+
+
+class EventPage(BaseModel):
+    items: list[EventOut]
+    next: str | None
+    searched_to: str | None = Field(description="How far back was looked, where that was not to the end.")
+
+
+def _asked(
+    who: Annotated[Words, Query(description="The actor's whole name.")] = "",
+    what: Annotated[Words, Query(description="The action, or its beginning.")] = "",
+    facility: Words = "",
+    since: Annotated[Words, Query(description="ISO 8601; without an offset the server's local time.")] = "",
+    until: Annotated[Words, Query(description="Events before this.")] = "",
+) -> Asked:
+    return Asked(who=who, what=what, facility=facility, since=since, until=until)
+
+
+Query_ = Annotated[Asked, Depends(_asked)]
+
+
+@router.get("/events", dependencies=[allow(Right.SEE_ALL)])
+def list_events(site: OnSite, asked: Query_, limit: Limit = PAGE, after: After = None) -> EventPage:
+    """Events, the latest first."""
+    page = events.page(site.engine, asked.filter(site), limit, after)
+    return EventPage(
+        items=[EventOut(**{name: row[name] for name in EventOut.model_fields}) for row in page.rows],
+        next=page.next,
+        searched_to=page.searched_to,
+    )
+
+
+@router.get(
+    "/events.csv",
+    dependencies=[allow(Right.SEE_ALL)],
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}}},
+)
+def events_as_csv(site: OnSite, asked: Query_) -> StreamingResponse:
+    """The same as a file, whole (RFC 4180)."""
+    return csv_file(site, asked.filter(site))

@@ -1,0 +1,22 @@
+"""What comes in from outside, as types that routes use: texts that any database takes, numbers that any column takes."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import AfterValidator, StringConstraints
+
+TEXT_MAX = 200  # characters
+PAGE, PAGE_MAX = 50, 500  # rows
+ID_MAX = (1 << 63) - 1
+
+
+def _sound(text: str) -> str:
+    if "\0" in text or not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+        raise ValueError("the text has a NUL or half a character")
+    return text
+
+
+Words = Annotated[str, StringConstraints(max_length=TEXT_MAX), AfterValidator(_sound)]
+RowId = Annotated[int, Path(ge=1, le=ID_MAX)]
+Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Rows of one page.")]
+After = Annotated[Words | None, Query(description="The `next` of the page before.")]
