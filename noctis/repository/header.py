@@ -46,9 +46,9 @@ _INFLATED_FIRST = 256 << 10  # bytes that suffice nearly always
 _FALLBACK_MAX = 1 << 20  # bytes that pydicom gets to see
 _TEXT_CUT = 1024  # characters left of a value longer than VALUE_MAX
 
-_IMPLICIT = ("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2")  # the default, Papyrus 3, GE private
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")  # and JPIP deflated
+IMPLICIT = ("1.2.840.10008.1.2", "1.2.840.10008.1.20", "1.2.840.113619.5.2")  # the default, Papyrus 3, GE private
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")  # and JPIP deflated
 
 _CHARACTER_SET = 0x00080005
 _SOP_INSTANCE_UID = 0x00080018
@@ -160,7 +160,7 @@ def read_header(
     if source.size <= 0:
         raise HeaderError("the data set is empty")
     try:
-        if transfer_syntax_uid in _DEFLATED:
+        if transfer_syntax_uid in DEFLATED:
             return _deflated(source)
         return _plain(source, transfer_syntax_uid)
     except (Truncated, TooMuch, NotUnderstood) as error:
@@ -168,8 +168,8 @@ def read_header(
 
 
 def _plain(source: Source, transfer_syntax_uid: str) -> Header:
-    declared = (transfer_syntax_uid in _IMPLICIT, transfer_syntax_uid == _BIG_ENDIAN)
-    implicit, big = _encoding(source, declared)
+    declared = (transfer_syntax_uid in IMPLICIT, transfer_syntax_uid == BIG_ENDIAN)
+    implicit, big = encoding(source, declared)
     flags = {"syntax"} if (implicit, big) != declared else set()
     try:
         found = walk(source, _WANTED, implicit=implicit, big=big)
@@ -180,7 +180,7 @@ def _plain(source: Source, transfer_syntax_uid: str) -> Header:
 
 def _deflated(source: Source) -> Header:
     for limit in (_INFLATED_FIRST, INFLATED_MAX):
-        inflated = _inflate(source, limit)
+        inflated = inflate(source, limit)
         if inflated is None:
             try:
                 header = _plain(source, "")
@@ -195,7 +195,7 @@ def _deflated(source: Source) -> Header:
     raise HeaderError(f"the header is larger than {INFLATED_MAX >> 20} MiB when inflated")
 
 
-def _inflate(source: Source, limit: int) -> Source | None:
+def inflate(source: Source, limit: int) -> Source | None:
     """At most `limit` bytes of a deflated data set (PS3.5 §A.5: a raw stream); None when it is not deflated."""
     machine = zlib.decompressobj(-zlib.MAX_WBITS)
     data = bytearray()
@@ -218,7 +218,7 @@ def _inflate(source: Source, limit: int) -> Source | None:
     return Source(source.descriptor, 0, data, cut=not machine.eof)
 
 
-def _encoding(source: Source, declared: tuple[bool, bool]) -> tuple[bool, bool]:
+def encoding(source: Source, declared: tuple[bool, bool]) -> tuple[bool, bool]:
     """Whether the data set is really Implicit VR, and whether really Big Endian, by its first element."""
     head = source.read(0, 8)
     if len(head) < 8:

@@ -197,7 +197,7 @@ def walk(source: Source, wanted: frozenset[int], *, implicit: bool, big: bool) -
             (length,) = long_length(data, at + 8)
             value += 4
         else:
-            guess = _unknown_vr(source, position, order, nested=bool(modes))
+            guess = unknown_vr(source, position, order, nested=bool(modes))
             if guess is None:
                 if tail and found:
                     return found
@@ -238,7 +238,7 @@ def _letters(vr: bytes | bytearray) -> bool:
     return vr.isalpha() and vr.isupper()
 
 
-def _unknown_vr(source: Source, position: int, order: str, *, nested: bool) -> tuple[bytes | None, int, int] | None:
+def unknown_vr(source: Source, position: int, order: str, *, nested: bool) -> tuple[bytes | None, int, int] | None:
     """VR, length and position of the value of an element the VR of which is not known: the first form that fits.
 
     Two letters are a VR of a later edition, with four bytes of length (PS3.5 §7.1.2), or else one with two; what are
