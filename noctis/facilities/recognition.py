@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from noctis.facilities.snapshot import Facility, Snapshot
+from noctis.observability.words import RefusalKind
 
 
 class Reject(Enum):
@@ -27,6 +28,7 @@ class Refusal:
     reason: str
     fix: str
     reject: Reject
+    kind: RefusalKind
 
 
 def strip_title(title: str) -> str:
@@ -91,12 +93,14 @@ def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refus
             f"'{facility.name}' takes TLS alone, and the default port is plain",
             f"{own}, or switch TLS on at all ports (tls.enabled)",
             Reject.NO_REASON,
+            RefusalKind.TLS,
         )
     if not plain and not certificate and facility.client_certificates == "required":
         return Refusal(
             f"'{facility.name}' wants a client certificate, and none was shown",
             f"{own} and a certificate: noctis tls issue {facility.slug}",
             Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.CERTIFICATE,
         )
     return None
 
@@ -106,7 +110,9 @@ def _on_own_port(
 ) -> Facility | Refusal:
     facility = snapshot.by_port.get(port)
     if facility is None:
-        return Refusal(f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED)
+        return Refusal(
+            f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED, RefusalKind.CALLED
+        )
     if not facility.enabled:
         return _disabled(facility)
     if trust or facility.ae_title in (called, calling):
@@ -127,6 +133,7 @@ def _as_device_of(
             f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {networks}",
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.NETWORK,
         )
     owner = snapshot.by_ae_title.get(called)
     if owner is not None:
@@ -135,16 +142,21 @@ def _as_device_of(
             f"this is the port {facility.port} of '{facility.name}'",
             f"point the sender at port {owner.port}, or: {add}",
             Reject.CALLED_NOT_RECOGNISED,
+            RefusalKind.PORT,
         )
     if called == server_title:
         return Refusal(
-            f"{calling!r} is not a device of '{facility.name}', whose port this is", add, Reject.CALLING_NOT_RECOGNISED
+            f"{calling!r} is not a device of '{facility.name}', whose port this is",
+            add,
+            Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.CALLING,
         )
     return Refusal(
         f"No facility found for AE title: neither the called {called!r} nor the calling {calling!r} is "
         f"{facility.ae_title!r} or a device of '{facility.name}', whose port this is",
         f"set the called AE title to {facility.ae_title} at the sender, or: {add}",
         Reject.CALLED_NOT_RECOGNISED,
+        RefusalKind.CALLED,
     )
 
 
@@ -159,6 +171,7 @@ def _on_default_port(
             f"No facility found for AE title: the called {called!r} is neither {server_title!r} nor a facility's",
             f"set the called AE title to {server_title} or to the facility's own at the sender (noctis facility list)",
             Reject.CALLED_NOT_RECOGNISED,
+            RefusalKind.CALLED,
         )
     facility = snapshot.by_ae_title.get(calling)
     if facility is not None:
@@ -169,6 +182,7 @@ def _on_default_port(
             f"No facility found for AE title: the calling {calling!r} is no facility's and no device's",
             f"noctis device add FACILITY {_quoted(calling)}   (FACILITY: one of noctis facility list)",
             Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.CALLING,
         )
     admitted = {facility.slug: facility for facility, device in known if device.admits(address)}
     if not admitted:
@@ -177,6 +191,7 @@ def _on_default_port(
             f"{calling!r} is a device of '{facility.name}', but {address} is outside its network {device.network}",
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.NETWORK,
         )
     if len(admitted) > 1:
         owners = ", ".join(f"'{facility.name}'" for facility in admitted.values())
@@ -185,6 +200,7 @@ def _on_default_port(
             "point the sender at its facility's own port, or give each device its network: "
             f"noctis device add FACILITY {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
+            RefusalKind.AMBIGUOUS,
         )
     facility = next(iter(admitted.values()))
     return facility if facility.enabled else _disabled(facility)
@@ -220,7 +236,7 @@ def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certif
         fix = f"set the certificate at the sender; a new one: {new}"
     else:
         return None
-    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED)
+    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED, RefusalKind.CERTIFICATE)
 
 
 def _disabled(facility: Facility) -> Refusal:
@@ -228,6 +244,7 @@ def _disabled(facility: Facility) -> Refusal:
         f"the facility '{facility.name}' is disabled",
         f"noctis facility enable {facility.slug}",
         Reject.CALLED_NOT_RECOGNISED,
+        RefusalKind.DISABLED,
     )
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from noctis.facilities.recognition import Refusal, Reject
 from noctis.facilities.snapshot import Facility, Snapshot
 from noctis.listener.places import ALL, Places
+from noctis.observability.words import RefusalKind
 from noctis.sections import ListenerSettings
 
 
@@ -89,6 +90,7 @@ class Admission:
                 f"'{facility.name}' has {limit} associations on its ports, its limit",
                 f"let the sender retry, or: noctis facility edit {facility.slug} --max-associations {2 * limit or 1}",
                 Reject.LOCAL_LIMIT_EXCEEDED,
+                RefusalKind.LIMIT,
             )
         one_of_all = self._places.take(ALL, self._settings.max_associations_in_all)
         if one_of_all is None:
@@ -97,6 +99,7 @@ class Admission:
                 f"all listeners together have {self._settings.max_associations_in_all} associations, their limit",
                 "let the sender retry, or raise listeners.max_associations_in_all",
                 Reject.TEMPORARY_CONGESTION,
+                RefusalKind.CONGESTION,
             )
         return Place(facility.slug, (number, one_of_all))
 
@@ -116,6 +119,7 @@ class Admission:
             else "the associations that the default port has left are kept for other facilities",
             f"point senders of '{facility.name}' at its own port {facility.port}, or raise listeners.max_associations",
             Reject.LOCAL_LIMIT_EXCEEDED,
+            RefusalKind.LIMIT,
         )
 
     def _leave(self, slug: str) -> None:
