@@ -6,6 +6,7 @@ done. A scan that took long is repeated the later.
 """
 
 import time
+from collections import Counter
 from pathlib import Path
 
 from noctis.repository import slots
@@ -28,13 +29,13 @@ class Backlog:
         self._scan_at = 0.0
         self._more = False  # the last scan left some out
         self._out: set[SpoolEntry] = set()  # being filed
-        self._unseen = 0  # entries the last scan left out, or that are held
+        self._unseen: Counter[str] = Counter()  # slug: entries the last scan left out, or that are held
         self._oldest: dict[str, str] = {}  # slug: name of its oldest entry at the last scan
 
     @property
     def pending(self) -> int:
         """Entries that wait, as far as is known."""
-        return len(self._waiting) + len(self._out) + self._unseen
+        return len(self._waiting) + len(self._out) + self._unseen.total()
 
     @property
     def oldest_ns(self) -> int:
@@ -42,9 +43,19 @@ class Backlog:
         if not self.pending:
             return 0
         names = [next(iter(entries)).name for entries in (self._waiting, self._out) if entries]
-        if self._unseen:
+        if self._unseen.total():
             names += self._oldest.values()
         return min((arrived_ns(name) for name in names), default=0)
+
+    def by_facility(self) -> dict[str, tuple[int, int]]:
+        """Slug → the same two of that facility's entries. Goes through all of them."""
+        counts = Counter(self._unseen)
+        oldest = {slug: arrived_ns(name) for slug, name in self._oldest.items() if self._unseen[slug]}
+        for entry in (*self._waiting, *self._out):
+            counts[entry.slug] += 1
+            came = arrived_ns(entry.name)
+            oldest[entry.slug] = min(came, oldest.get(entry.slug, came))
+        return {slug: (count, oldest.get(slug, 0)) for slug, count in counts.items() if count}
 
     def add(self, hint: Hint) -> None:
         """An entry that a hint tells of. A hint is never trusted as a path."""
@@ -71,7 +82,7 @@ class Backlog:
         begun = time.monotonic()
         self._release_held(begun)
         self._more = False
-        self._unseen = 0
+        self._unseen.clear()
         self._oldest.clear()
         for slug in sorted(folder.parent.name for folder in self._root.glob("*/new")):
             self._scan_facility(slug)
@@ -83,9 +94,9 @@ class Backlog:
             if entry in self._waiting or entry in self._out:
                 continue
             if self._is_held(entry):
-                self._unseen += 1
+                self._unseen[slug] += 1
             elif len(self._waiting) >= SCAN_MAX:
-                self._unseen += 1
+                self._unseen[slug] += 1
                 self._more = True
             else:
                 self._waiting[entry] = None
@@ -110,14 +121,14 @@ class Backlog:
         """Leave one entry alone for a while."""
         self._out.discard(entry)
         self._held[entry] = time.monotonic() + seconds
-        self._unseen += 1
+        self._unseen[entry.slug] += 1
 
     def hold_facility(self, slug: str, seconds: float) -> None:
         """Leave all entries of a facility alone for a while."""
         self._held_slugs[slug] = time.monotonic() + seconds
         for entries in (self._out, self._waiting):
             for entry in [entry for entry in entries if entry.slug == slug]:
-                self._unseen += 1
+                self._unseen[slug] += 1
                 if entries is self._out:
                     self._out.discard(entry)
                 else:

@@ -25,11 +25,12 @@ from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.words import BATCH, LAG
 from noctis.repository import quarantine_rows, spool
 from noctis.repository.hints import Hint, HintReceiver
 from noctis.repository.quarantine import Quarantine
 from noctis.repository.spool import SpoolEntry
-from noctis.repository.usage import total
+from noctis.repository.spool_entries import arrived_ns
 
 log = structlog.get_logger()
 
@@ -43,7 +44,16 @@ LEDGER_SECONDS = 0.5
 COMPLETION_SECONDS = 1.0
 QUARANTINE_SECONDS = 30.0
 RECOVERY_SECONDS = 5.0
+TELL_SECONDS = 1.0  # between two looks at what waits of each facility
 FORGET_SECONDS = 3600.0
+
+
+_COUNTED = {  # besides what is filed
+    Result.DUPLICATE: (Counter.DUPLICATES,),
+    Result.CONFLICT: (Counter.CONFLICTS, Counter.QUARANTINED),
+    Result.REPLACED: (Counter.CONFLICTS, Counter.QUARANTINED),
+    Result.QUARANTINED: (Counter.QUARANTINED,),
+}
 
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
@@ -125,6 +135,8 @@ class Archiver:
         self._quarantine_sync = _Due(QUARANTINE_SECONDS)
         self._recovery = _Due(RECOVERY_SECONDS)
         self._forget = _Due(FORGET_SECONDS)
+        self._tell_facilities = _Due(TELL_SECONDS)
+        self._told: set[str] = set()  # slugs of which something waited
 
     def close(self) -> None:
         self._hints.close()
@@ -192,6 +204,18 @@ class Archiver:
     def _report(self) -> None:
         self._scoreboard.set(Counter.PENDING, self._backlog.pending)
         self._scoreboard.set(Counter.OLDEST_NS, self._backlog.oldest_ns)
+        if self._tell_facilities.now():
+            self._report_facilities()
+
+    def _report_facilities(self) -> None:
+        """What waits of each, where the board has a row for it."""
+        waiting = self._backlog.by_facility()
+        for slug in waiting.keys() | self._told:
+            if (row := self._scoreboard.of(slug)) is not self._scoreboard:
+                pending, oldest = waiting.get(slug, (0, 0))
+                row.set(Counter.PENDING, pending)
+                row.set(Counter.OLDEST_NS, oldest)
+        self._told = set(waiting)
 
     # -- filing
 
@@ -231,16 +255,19 @@ class Archiver:
         )
 
     def _count(self, batch: Batch) -> None:
-        board = self._scoreboard
-        if batch.usage:
-            filed = total(batch.usage.values())
-            board.stored(filed.bytes, filed.instances)
-        board.add(Counter.DUPLICATES, batch.count(Result.DUPLICATE))
-        board.add(Counter.CONFLICTS, batch.count(Result.CONFLICT, Result.REPLACED))
-        board.add(Counter.QUARANTINED, batch.count(Result.CONFLICT, Result.REPLACED, Result.QUARANTINED))
+        board, now = self._scoreboard, time.time_ns()
+        for slug, usage in batch.usage.items():
+            board.of(slug).stored(usage.bytes, usage.instances)
+        for (slug, result), count in Tally((entry.slug, result) for entry, result in batch.results.items()).items():
+            for counter in _COUNTED.get(result, ()):
+                board.of(slug).add(counter, count)
+        for entry, result in batch.results.items():
+            if result in (Result.FILED, Result.REPLACED) and (came := arrived_ns(entry.name)):
+                board.observe(LAG, max(0.0, (now - came) / 1e9))
+        board.observe(BATCH, len(batch.results))
         board.add(Counter.BATCHES)
         board.set(Counter.LAST_BATCH, len(batch.results))
-        board.set(Counter.LAST_BATCH_NS, time.time_ns())
+        board.set(Counter.LAST_BATCH_NS, now)
 
     def _complain(self, slug: str) -> None:
         if slug not in self._unknown:

@@ -10,6 +10,7 @@ from enum import Enum
 
 from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility, Snapshot
+from noctis.observability.words import RefusalKind
 
 
 class Reject(Enum):
@@ -30,6 +31,7 @@ class Refusal:
     fix: str
     reject: Reject
     remedy: Remedy
+    kind: RefusalKind
 
 
 def strip_title(title: str) -> str:
@@ -95,6 +97,7 @@ def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refus
             f"{own}, or switch TLS on at all ports (tls.enabled)",
             Reject.NO_REASON,
             _call(facility),
+            RefusalKind.TLS,
         )
     if not plain and not certificate and facility.client_certificates == "required":
         return Refusal(
@@ -102,6 +105,7 @@ def _too_open(facility: Facility, plain: bool, certificate: str | None) -> Refus
             f"{own} and a certificate: noctis tls issue {facility.slug}",
             Reject.CALLING_NOT_RECOGNISED,
             _call(facility),
+            RefusalKind.CERTIFICATE,
         )
     return None
 
@@ -112,7 +116,11 @@ def _on_own_port(
     facility = snapshot.by_port.get(port)
     if facility is None:
         return Refusal(
-            f"no facility has port {port}", "noctis facility list", Reject.CALLED_NOT_RECOGNISED, Remedy(Kind.CALL)
+            f"no facility has port {port}",
+            "noctis facility list",
+            Reject.CALLED_NOT_RECOGNISED,
+            Remedy(Kind.CALL),
+            RefusalKind.CALLED,
         )
     if not facility.enabled:
         return _disabled(facility)
@@ -135,6 +143,7 @@ def _as_device_of(
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
             Remedy(Kind.ALLOW_NETWORK, (facility.slug,), calling, _host_network(address)),
+            RefusalKind.NETWORK,
         )
     owner = snapshot.by_ae_title.get(called)
     if owner is not None:
@@ -144,6 +153,7 @@ def _as_device_of(
             f"point the sender at port {owner.port}, or: {add}",
             Reject.CALLED_NOT_RECOGNISED,
             _call(owner),
+            RefusalKind.PORT,
         )
     remedy = _adding(snapshot, server_title, facility, calling)
     if called == server_title:
@@ -152,6 +162,7 @@ def _as_device_of(
             add,
             Reject.CALLING_NOT_RECOGNISED,
             remedy,
+            RefusalKind.CALLING,
         )
     return Refusal(
         f"No facility found for AE title: neither the called {called!r} nor the calling {calling!r} is "
@@ -159,6 +170,7 @@ def _as_device_of(
         f"set the called AE title to {facility.ae_title} at the sender, or: {add}",
         Reject.CALLED_NOT_RECOGNISED,
         remedy,
+        RefusalKind.CALLED,
     )
 
 
@@ -185,6 +197,7 @@ def _on_default_port(
             f"set the called AE title to {server_title} or to the facility's own at the sender (noctis facility list)",
             Reject.CALLED_NOT_RECOGNISED,
             _call_on_default_port(snapshot, server_title, calling),
+            RefusalKind.CALLED,
         )
     facility = snapshot.by_ae_title.get(calling)
     if facility is not None:
@@ -196,6 +209,7 @@ def _on_default_port(
             f"noctis device add FACILITY {_quoted(calling)}   (FACILITY: one of noctis facility list)",
             Reject.CALLING_NOT_RECOGNISED,
             Remedy(Kind.ADD_DEVICE, device=calling) if calling != server_title else Remedy(Kind.CALL),
+            RefusalKind.CALLING,
         )
     admitted = {facility.slug: facility for facility, device in known if device.admits(address)}
     if not admitted:
@@ -205,6 +219,7 @@ def _on_default_port(
             f"noctis device add {facility.slug} {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
             Remedy(Kind.ALLOW_NETWORK, _slugs(owner for owner, _ in known), calling, _host_network(address)),
+            RefusalKind.NETWORK,
         )
     if len(admitted) > 1:
         owners = ", ".join(f"'{facility.name}'" for facility in admitted.values())
@@ -214,6 +229,7 @@ def _on_default_port(
             f"noctis device add FACILITY {_quoted(f'{calling}@{_host_network(address)}')}",
             Reject.CALLING_NOT_RECOGNISED,
             Remedy(Kind.CALL, tuple(admitted)),
+            RefusalKind.AMBIGUOUS,
         )
     facility = next(iter(admitted.values()))
     return facility if facility.enabled else _disabled(facility)
@@ -251,7 +267,7 @@ def _of_certificate(snapshot: Snapshot, facility: Facility, calling: str, certif
         fix = f"set the certificate at the sender; a new one: {new}"
     else:
         return None
-    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED, remedy)
+    return Refusal(reason, fix, Reject.CALLING_NOT_RECOGNISED, remedy, RefusalKind.CERTIFICATE)
 
 
 def _disabled(facility: Facility) -> Refusal:
@@ -260,6 +276,7 @@ def _disabled(facility: Facility) -> Refusal:
         f"noctis facility enable {facility.slug}",
         Reject.CALLED_NOT_RECOGNISED,
         Remedy(Kind.ENABLE_FACILITY, (facility.slug,)),
+        RefusalKind.DISABLED,
     )
 
 

@@ -14,6 +14,7 @@ from noctis.facilities.recognition import Refusal, Reject
 from noctis.facilities.remedies import Kind, Remedy
 from noctis.facilities.snapshot import Facility, Snapshot
 from noctis.listener.places import ALL, Places
+from noctis.observability.words import RefusalKind
 from noctis.sections import ListenerSettings
 
 
@@ -91,6 +92,7 @@ class Admission:
                 f"let the sender retry, or: noctis facility edit {facility.slug} --max-associations {2 * limit or 1}",
                 Reject.LOCAL_LIMIT_EXCEEDED,
                 Remedy(Kind.LIMIT, (facility.slug,)),
+                RefusalKind.LIMIT,
             )
         one_of_all = self._places.take(ALL, self._settings.max_associations_in_all)
         if one_of_all is None:
@@ -100,6 +102,7 @@ class Admission:
                 "let the sender retry, or raise listeners.max_associations_in_all",
                 Reject.TEMPORARY_CONGESTION,
                 Remedy(Kind.LIMIT),
+                RefusalKind.CONGESTION,
             )
         return Place(facility.slug, (number, one_of_all))
 
@@ -120,6 +123,7 @@ class Admission:
             f"point senders of '{facility.name}' at its own port {facility.port}, or raise listeners.max_associations",
             Reject.LOCAL_LIMIT_EXCEEDED,
             Remedy(Kind.LIMIT, (facility.slug,), called=facility.ae_title, port=facility.port),
+            RefusalKind.LIMIT,
         )
 
     def _leave(self, slug: str) -> None:

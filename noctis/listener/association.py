@@ -51,6 +51,7 @@ from noctis.listener.security import secure
 from noctis.listener.tally import Outcome, Tally
 from noctis.listener.transfer import Transfer
 from noctis.observability.scoreboard import Counter
+from noctis.observability.words import RefusalKind
 from noctis.repository.filemeta import Origin
 
 if TYPE_CHECKING:
@@ -166,6 +167,8 @@ class StreamingAssociation(Association):  # type: ignore[misc]
         except ProtocolError as error:
             self.log.warning("association.protocol_error", reason=str(error))
             self.listener.scoreboard.error(f"{self.origin.address}: {error}")
+            if self.accepted_facility is None and not self.is_unknown:
+                self.listener.scoreboard.refused(RefusalKind.PROTOCOL)
             self._abort(sock, error.reason)
             return Outcome.FAILED
         except TimedOut as error:
@@ -177,7 +180,9 @@ class StreamingAssociation(Association):  # type: ignore[misc]
             self.log.info("connection.closed", reason=str(error))
             return Outcome.DISCONNECTED
         except ProxyError as error:
-            note_refusal(self, Refusal(str(error), error.fix, Reject.NO_REASON, Remedy(Kind.PROTOCOL)))
+            note_refusal(
+                self, Refusal(str(error), error.fix, Reject.NO_REASON, Remedy(Kind.PROTOCOL), RefusalKind.PROXY)
+            )
             return Outcome.FAILED
         except Displaced:
             note_refusal(self, self.listener.displacement)
@@ -199,10 +204,9 @@ class StreamingAssociation(Association):  # type: ignore[misc]
                     self.is_aborted = True
                 self.log.info("association.ended", outcome=str(outcome), **self.tally.counts())
             if facility is not None:
-                scoreboard = self.listener.scoreboard
-                scoreboard.add(Counter.LIVE, -1)
+                self.tally.counts_on.add(Counter.LIVE, -1)
                 if outcome is not Outcome.RELEASED:
-                    scoreboard.add(Counter.ABORTED)
+                    self.tally.counts_on.add(Counter.ABORTED)
                 self.listener.journal.append("association", **self.tally.record(facility.slug, self.origin, outcome))
             self._close(sock)
         finally:

@@ -18,6 +18,7 @@ from noctis.listener import associate, negotiation
 from noctis.listener.delegation import Aborted
 from noctis.listener.pdu import ConnectionEnded, PduReader, ProtocolError, TlsHello, send
 from noctis.observability.scoreboard import Counter
+from noctis.observability.words import RefusalKind
 from noctis.repository.filemeta import Origin
 from noctis.tls.failures import tls_at_plain
 
@@ -36,7 +37,7 @@ def establish(association: "StreamingAssociation", reader: PduReader) -> bool:
         raise
     except TlsHello:
         words = tls_at_plain(association.listener.slug)
-        note_refusal(association, Refusal(*words, Reject.NO_REASON, Remedy(Kind.TLS)))
+        note_refusal(association, Refusal(*words, Reject.NO_REASON, Remedy(Kind.TLS), RefusalKind.TLS))
         raise
     association.answering = True
     try:
@@ -74,8 +75,9 @@ def _answer(association: "StreamingAssociation", raw: bytearray) -> bool:
         _reject(association, found)
         return False
     association.accepted_facility = found
-    listener.scoreboard.add(Counter.ASSOCIATIONS)
-    listener.scoreboard.add(Counter.LIVE)
+    counts = association.tally.belongs_to(found.slug)
+    counts.add(Counter.ASSOCIATIONS)
+    counts.add(Counter.LIVE)
     association.log = association.log.bind(facility=found.slug)
     roles = association.requestor.role_selection
     answers = negotiation.negotiate(primitive.presentation_context_definition_list, listener.offer, roles)
@@ -136,6 +138,7 @@ def note_refusal(association: "StreamingAssociation", refusal: Refusal) -> None:
     """Into the log, the ledger and the count. What the caller is told, if it can be told anything, is not done here."""
     listener, origin = association.listener, association.origin
     listener.scoreboard.add(Counter.REFUSED)
+    listener.scoreboard.refused(refusal.kind)
     association.log.warning("association.refused", reason=refusal.reason, fix=refusal.fix)
     listener.journal.append(
         "refusal",

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 from noctis.facilities.snapshot import Facility
 from noctis.listener.commands import Command, Status
+from noctis.observability.words import FailureKind
 from noctis.repository.filemeta import Origin
 
 
@@ -29,6 +30,7 @@ class Answer(NamedTuple):
     comment: str = ""  # Error Comment (0000,0902), at most 64 characters, no patient's data
     stored: int = 0  # bytes of the file, where an instance was stored
     after: Callable[[], None] | None = None  # what can wait until it was sent; never raises
+    failure: FailureKind | None = None  # for the count by reason
 
     @property
     def succeeded(self) -> bool:
@@ -60,8 +62,8 @@ class Service(Protocol):
 class Refused:
     """An operation that is answered with one status whatever its data set holds."""
 
-    def __init__(self, status: Status, comment: str) -> None:
-        self._answer = Answer(status, comment)
+    def __init__(self, status: Status, comment: str, failure: FailureKind = FailureKind.COMMAND) -> None:
+        self._answer = Answer(status, comment, failure=failure)
 
     def write(self, fragment: memoryview) -> None:
         """Nothing is kept."""

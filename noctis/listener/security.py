@@ -25,6 +25,7 @@ from noctis.listener.pdu import (
     receive,
     send,
 )
+from noctis.observability.words import RefusalKind
 from noctis.tls import failures
 from noctis.tls.connection import HandshakeEnded, HandshakeFailed, HandshakeTimedOut, TlsConnection
 from noctis.tls.contexts import Serving, TlsUnavailable
@@ -82,7 +83,9 @@ def _secured(
     try:
         serving = listener.tls_contexts.current(policy)
     except TlsUnavailable as problem:
-        refusal = Refusal(problem.message, problem.fix or policy.issue, Reject.NO_REASON, Remedy(Kind.TLS))
+        refusal = Refusal(
+            problem.message, problem.fix or policy.issue, Reject.NO_REASON, Remedy(Kind.TLS), RefusalKind.TLS
+        )
         if first == PduType.ASSOCIATE_RQ:
             _reject_plain(association, sock, refusal, deadline)
         else:
@@ -119,7 +122,7 @@ def _shake_hands(
 
 
 def _refusal(words: failures.Words) -> Refusal:
-    return Refusal(words.reason, words.fix, Reject.NO_REASON, Remedy(Kind.TLS))
+    return Refusal(words.reason, words.fix, Reject.NO_REASON, Remedy(Kind.TLS), RefusalKind.TLS)
 
 
 def _note_peer(association: "StreamingAssociation", connection: TlsConnection, serving: Serving) -> None:

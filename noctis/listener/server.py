@@ -28,7 +28,8 @@ from noctis.listener.live import LiveReport
 from noctis.listener.negotiation import Offer
 from noctis.listener.pdu import TimeLimits
 from noctis.listener.services import AddedService, dispatches, make_services
-from noctis.observability.scoreboard import Scoreboard
+from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.words import RefusalKind
 from noctis.repository import filemeta
 from noctis.repository.journal import Journal
 from noctis.tls.contexts import Contexts
@@ -233,6 +234,7 @@ class Listener(AssociationServer):  # type: ignore[misc]
             "see what opens connections there and asks for no association, or raise listeners.max_unassociated",
             Reject.TEMPORARY_CONGESTION,
             Remedy(Kind.LIMIT),
+            RefusalKind.CONGESTION,
         )
 
     @property
@@ -251,10 +253,13 @@ class Listener(AssociationServer):  # type: ignore[misc]
             else:
                 time.sleep(_STEP_SECONDS)
         self._connections.add(association)
+        self.scoreboard.add(Counter.CONNECTIONS)
+        self.scoreboard.add(Counter.OPEN)
 
     def ended(self, association: StreamingAssociation) -> None:
         self.leave(association)
         self._connections.remove(association)
+        self.scoreboard.add(Counter.OPEN, -1)
 
     def associations(self) -> list[StreamingAssociation]:
         """Of every open connection."""

@@ -18,6 +18,7 @@ from noctis.listener.commands import Status
 from noctis.listener.operations import Answer, Operation, Refused, Request
 from noctis.listener.quotas import Allowance, LimitError, Quotas
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.words import FailureKind
 from noctis.repository.header import Header, HeaderError, read_header
 from noctis.repository.hints import Hint, HintSender
 from noctis.repository.journal import Journal
@@ -104,7 +105,7 @@ class StoreService:
     def out_of_resources(self, reason: str) -> Refused:
         self._scoreboard.error(f"out of resources: {reason}")
         log.error("instance.out_of_resources", reason=reason)
-        return Refused(Status.OUT_OF_RESOURCES, reason)
+        return Refused(Status.OUT_OF_RESOURCES, reason, FailureKind.SPACE)
 
     def beyond_limit(self, request: Request, error: LimitError) -> Refused:
         facility, now = request.facility.slug, time.monotonic()
@@ -114,7 +115,8 @@ class StoreService:
             self._said[error.quota] = now
             log.error("quota.reached", facility=facility, reason=error.message, fix=error.fix)
         self._scoreboard.error(f"{facility}: {error.message}; {error.fix}")
-        return Refused(Status.OUT_OF_RESOURCES, error.message)
+        failure = FailureKind.QUOTA if error.quota else FailureKind.SIZE
+        return Refused(Status.OUT_OF_RESOURCES, error.message, failure)
 
     # -- what `Reception` calls at the end
 
@@ -135,7 +137,7 @@ class StoreService:
 
         def tell() -> None:
             self._hints.send(Hint(entry.slug, entry.name, file.sha256, header))
-            self._scoreboard.stored(size)
+            self._scoreboard.of(request.facility.slug).stored(size)
 
         return Answer(Status.SUCCESS, stored=size, after=tell)
 
@@ -167,14 +169,15 @@ class StoreService:
             file.discard()
             self._scoreboard.error(str(error))
             log.error("quarantine.full", facility=facility.slug, reason=detail)
-            return Answer(status, f"{detail}; quarantine full, not kept")
+            return Answer(status, f"{detail}; quarantine full, not kept", failure=FailureKind.QUARANTINE)
         except StorageError as error:
             file.discard()
             return self.out_of_resources(str(error)).finish()
-        self._scoreboard.add(Counter.QUARANTINED)
+        self._scoreboard.of(facility.slug).add(Counter.QUARANTINED)
         self._journal.append("quarantined")
         log.warning("instance.quarantined", facility=facility.slug, reason=str(reason), detail=detail, name=name)
-        return Answer(status, detail)
+        failure = FailureKind.UID if reason is Reason.UID_MISMATCH else FailureKind.UNDERSTAND
+        return Answer(status, detail, failure=failure)
 
 
 class Reception:

@@ -6,7 +6,8 @@ from typing import Any
 
 from noctis.listener.commands import Command, Field
 from noctis.listener.operations import Answer
-from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.scoreboard import Counter, Scoreboard, Words
+from noctis.observability.words import ANSWER
 from noctis.repository.filemeta import Origin
 
 
@@ -27,17 +28,24 @@ class Tally:
     def __init__(self, scoreboard: Scoreboard) -> None:
         self._scoreboard = scoreboard
         self.started_at = datetime.now(UTC)
+        self.counts_on: Words = scoreboard  # of its facility, once it is known
         self._instances = self._bytes = self._failures = self._echoes = 0
 
+    def belongs_to(self, slug: str) -> Words:
+        """It is an association of this facility, which is counted there; where that is."""
+        self.counts_on = self._scoreboard.of(slug)
+        return self.counts_on
+
     def count(self, log: Any, command: Command, answer: Answer, seconds: float) -> None:
-        """One request was answered; `seconds` is how long it took after its last byte."""
+        """One request was answered; `seconds` is how long that took after its last byte."""
         if command.field == Field.C_ECHO_RQ:
             self._echoes += 1
-            self._scoreboard.add(Counter.ECHOES)
+            self.counts_on.add(Counter.ECHOES)
             log.info("echo.answered")
         elif command.field != Field.C_STORE_RQ:
             log.info("message.not_served", field=f"0x{command.field:04x}")
         elif answer.succeeded:
+            self.counts_on.observe(ANSWER, seconds)
             self._instances += 1
             self._bytes += answer.stored
             log.info(
@@ -48,7 +56,8 @@ class Tally:
             )
         else:
             self._failures += 1
-            self._scoreboard.add(Counter.FAILURES)
+            self.counts_on.observe(ANSWER, seconds)
+            self.counts_on.failed(answer.failure)
             log.warning("instance.refused", status=f"{answer.status:04X}", reason=answer.comment)
 
     def counts(self) -> dict[str, int]:

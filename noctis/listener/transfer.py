@@ -162,9 +162,10 @@ class Transfer:
                     self._send_watched(pdu, context_id)
                 else:
                     send(self._socket, pdu)
+            seconds = time.monotonic() - begun
             if answer.after is not None:
                 answer.after()
-            association.tally.count(association.log, command, answer, time.monotonic() - begun)
+            association.tally.count(association.log, command, answer, seconds)
         association.end_message()
 
     def _send_watched(self, pdu: bytes, context_id: int) -> None:

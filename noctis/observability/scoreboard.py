@@ -1,48 +1,49 @@
 """The scoreboard: what one process reports of itself, in memory that its parent shares.
 
-An anonymous mapping made before the fork: the child counts, the parent reads, and a `kill -9` of the child loses
-nothing. Counters run on over restarts of the child; `live` and `pid` begin anew. No file, no socket, no polling.
+A mapping made before the fork: the child counts, the parent reads, and a `kill -9` of either loses nothing. Counters
+run on over restarts of the child, and of the parent where the mapping has a name (`observability.boards`); `live` and
+`pid` begin anew. No socket, no polling.
+
+A process that serves several facilities has a table besides: a row of the same words for each facility. What is
+counted in a row is not counted in the board's own words, so a total is the sum of both. One process at a time writes.
 """
 
 import mmap
-import struct
 import threading
 import time
+from bisect import bisect_left
+from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
+from noctis.observability.words import (
+    BOARD_WORDS,
+    FAILURES,
+    LAYOUT,
+    LAYOUT_AT,
+    MOMENTARY,
+    REFUSALS,
+    ROW_WORDS,
+    ROWS_ALLOWED_AT,
+    ROWS_AT,
+    Buckets,
+    Counter,
+    FailureKind,
+    RefusalKind,
+)
+
+__all__ = ("BOARD_BYTES", "ROW_BYTES", "Buckets", "Counter", "Reading", "Scoreboard", "Words", "board_bytes")
+
+WORD = 8  # bytes
 ERROR_BYTES = 512
-_WORD = struct.Struct("<q")
+_ERROR_AT = BOARD_WORDS * WORD
+BOARD_BYTES = 4096  # words, last error, and room up to the first row
+ROW_BYTES = 512  # the slug, and its words
+_SLUG_BYTES = ROW_BYTES - ROW_WORDS * WORD
 
 
-class Counter(IntEnum):
-    """The position of each 64-bit word."""
-
-    PID = 0
-    STARTED_NS = 1  # time.time_ns() of this process's start
-    RESTARTS = 2
-    LIVE = 3  # associations open now
-    ASSOCIATIONS = 4  # accepted
-    REFUSED = 5
-    ABORTED = 6
-    ECHOES = 7
-    INSTANCES = 8  # acknowledged with success (listener), filed (archiver); messages sent (audit)
-    BYTES = 9
-    FAILURES = 10  # C-STOREs answered with a failure
-    DUPLICATES = 11
-    CONFLICTS = 12
-    QUARANTINED = 13
-    LAST_INSTANCE_NS = 14
-    LAST_ERROR_NS = 15
-    PENDING = 16  # archiver: spool entries waiting; audit: rows whose messages wait
-    OLDEST_NS = 17  # archiver: when the oldest of them came; audit: since when nothing can be sent; 0: none
-    BATCHES = 18
-    LAST_BATCH = 19  # instances in it
-    LAST_BATCH_NS = 20
-    HEARTBEAT_NS = 21
-
-
-_ERROR_AT = 64 * _WORD.size
+def board_bytes(rows: int) -> int:
+    """The size of a mapping with so many rows."""
+    return BOARD_BYTES + rows * ROW_BYTES
 
 
 @dataclass(frozen=True)
@@ -56,41 +57,126 @@ class Reading:
         return self.counters[counter]
 
 
-class Scoreboard:
-    """One process's counters. `add` and `set` are for the process itself, `read` for anyone who shares the memory."""
+class Words:
+    """The figures of a process, or of one facility in it. `add` and its like are for the process itself."""
 
-    def __init__(self) -> None:
-        self._memory = mmap.mmap(-1, _ERROR_AT + ERROR_BYTES)
-        self._lock = threading.Lock()
+    def __init__(self, words: memoryview, lock: threading.Lock) -> None:
+        self._words = words  # of 64 bits, each read and written as one
+        self._lock = lock
+
+    def get(self, position: int) -> int:
+        value: int = self._words[position]
+        return value
+
+    def set(self, position: int, value: int) -> None:
+        self._words[position] = value
+
+    def add(self, position: int, amount: int = 1) -> None:
+        with self._lock:
+            self._words[position] += amount
+
+    def stored(self, size: int, instances: int = 1) -> None:
+        """One more instance of `size` bytes was acknowledged or filed, or several that have it together."""
+        words = self._words
+        with self._lock:
+            words[Counter.INSTANCES] += instances
+            words[Counter.BYTES] += size
+            words[Counter.LAST_INSTANCE_NS] = time.time_ns()
+
+    def observe(self, histogram: Buckets, value: float) -> None:
+        """Count one value in a histogram."""
+        words = self._words
+        with self._lock:
+            words[histogram.at + bisect_left(histogram.bounds, value)] += 1
+            words[histogram.sum_at] += int(value * histogram.scale)
+
+    def refused(self, kind: RefusalKind) -> None:
+        """A caller was turned away."""
+        self.add(REFUSALS[kind])
+
+    def failed(self, kind: FailureKind | None) -> None:
+        """A C-STORE was answered with a failure."""
+        self.add(Counter.FAILURES)
+        if kind is not None:
+            self.add(FAILURES[kind])
+
+    def all(self) -> list[int]:
+        """Every word."""
+        return self._words.tolist()
+
+
+class Scoreboard(Words):
+    """One process's figures. `read` is for anyone who shares the memory.
+
+    Parameters
+    ----------
+    memory
+        Of `board_bytes`, by default one of its own without rows.
+    """
+
+    def __init__(self, memory: mmap.mmap | None = None) -> None:
+        self._memory = mmap.mmap(-1, BOARD_BYTES) if memory is None else memory
+        self._view = memoryview(self._memory).cast("q")
+        super().__init__(self._view[:BOARD_WORDS], threading.Lock())
+        self._capacity = (len(self._memory) - BOARD_BYTES) // ROW_BYTES
+        self._rows: dict[str, Words] = {}
+        self._words[LAYOUT_AT] = LAYOUT
 
     def begin(self, pid: int) -> None:
         """A new process takes over: what was live is gone. Said again by the same process it changes nothing."""
         if self.get(Counter.PID) == pid:
             return
         self._lock = threading.Lock()  # the fork may have copied a held one
+        self._rows.clear()
         if self.get(Counter.PID):
             self.add(Counter.RESTARTS)
-        self.set(Counter.LIVE, 0)
+        for each in (self, *self.rows().values()):
+            each.set(Counter.LIVE, 0)
+        self.set(Counter.OPEN, 0)
         self.set(Counter.PID, pid)
         self.set(Counter.STARTED_NS, time.time_ns())
 
-    def get(self, counter: Counter) -> int:
-        value: int = _WORD.unpack_from(self._memory, counter * _WORD.size)[0]
-        return value
+    def forget_the_moment(self) -> None:
+        """Nobody counts here: keep only what runs on."""
+        for each in (self, *self.rows().values()):
+            for counter in MOMENTARY:
+                each.set(counter, 0)
+        self._memory[_ERROR_AT : _ERROR_AT + ERROR_BYTES] = bytes(ERROR_BYTES)
 
-    def set(self, counter: Counter, value: int) -> None:
-        _WORD.pack_into(self._memory, counter * _WORD.size, value)
+    # -- rows
 
-    def add(self, counter: Counter, amount: int = 1) -> None:
+    def allow(self, rows: int) -> None:
+        """So many rows may be used from now on."""
+        self.set(ROWS_ALLOWED_AT, min(rows, self._capacity))
+
+    def of(self, slug: str | None) -> Words:
+        """Where a facility is counted: its row or, where there is no table (any more room), the board itself."""
+        if not self._capacity or slug is None:
+            return self
+        return self._rows.get(slug) or self._claim(slug)
+
+    def _claim(self, slug: str) -> Words:
         with self._lock:
-            self.set(counter, self.get(counter) + amount)
+            if slug in self.rows():
+                return self._rows[slug]
+            number, name = self.get(ROWS_AT), slug.encode()
+            if number >= self.get(ROWS_ALLOWED_AT) or len(name) > _SLUG_BYTES:
+                return self
+            at = BOARD_BYTES + number * ROW_BYTES
+            self._memory[at : at + _SLUG_BYTES] = name.ljust(_SLUG_BYTES, b"\0")
+            self.set(ROWS_AT, number + 1)
+            return self.rows()[slug]
 
-    def stored(self, size: int, instances: int = 1) -> None:
-        """One more instance of `size` bytes was acknowledged or filed, or several that have it together."""
-        with self._lock:
-            self.set(Counter.INSTANCES, self.get(Counter.INSTANCES) + instances)
-            self.set(Counter.BYTES, self.get(Counter.BYTES) + size)
-            self.set(Counter.LAST_INSTANCE_NS, time.time_ns())
+    def rows(self) -> Mapping[str, Words]:
+        """Slug → what is counted for that facility apart."""
+        for number in range(len(self._rows), self.get(ROWS_AT)):
+            at = BOARD_BYTES + number * ROW_BYTES
+            slug = self._memory[at : at + _SLUG_BYTES].rstrip(b"\0").decode()
+            first = (at + _SLUG_BYTES) // WORD
+            self._rows[slug] = Words(self._view[first : first + ROW_WORDS], self._lock)
+        return self._rows
+
+    # -- what is said
 
     def error(self, text: str) -> None:
         """The last error, cut at 512 bytes of UTF-8. Holds no patient's data: callers see to that."""
@@ -98,6 +184,17 @@ class Scoreboard:
         with self._lock:
             self._memory[_ERROR_AT : _ERROR_AT + ERROR_BYTES] = encoded.ljust(ERROR_BYTES, b"\0")
             self.set(Counter.LAST_ERROR_NS, time.time_ns())
+
+    def total(self, position: int) -> int:
+        """A figure of the whole process, its rows included."""
+        total = self.get(position)
+        if position < ROW_WORDS:
+            total += sum(row.get(position) for row in self.rows().values())
+        return total
+
+    def latest(self, position: int) -> int:
+        """The largest of a figure: for times."""
+        return max((self.get(position), *(row.get(position) for row in self.rows().values())))
 
     def read(self) -> Reading:
         error = self._memory[_ERROR_AT : _ERROR_AT + ERROR_BYTES].split(b"\0", 1)[0].decode("utf-8", "replace")

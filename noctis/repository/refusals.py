@@ -152,9 +152,7 @@ def one(engine: Engine, refusal: int) -> dict[str, Any]:
 
 
 def _row(found: Any) -> dict[str, Any]:
-    row = {
-        name: value.isoformat() if isinstance(value, datetime) else value for name, value in found._mapping.items()
-    }
+    row = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in found._mapping.items()}
     return row | {"state": str(_state(found))}
 
 

@@ -23,14 +23,21 @@ ANSWER_SECONDS = 30.0  # the parent answers between two turns of its loop
 
 
 class Control:
-    """A client of one home's supervisor."""
+    """A client of one home's supervisor.
 
-    def __init__(self, home: Home) -> None:
+    Parameters
+    ----------
+    seconds
+        How long an answer is waited for.
+    """
+
+    def __init__(self, home: Home, seconds: float = ANSWER_SECONDS) -> None:
         self._home = home
+        self._seconds = seconds
 
     def _call(self, name: str, *arguments: str) -> Any:
         try:
-            with xmlrpc.client.ServerProxy("http://noctis", transport=_Transport(self._home)) as proxy:
+            with xmlrpc.client.ServerProxy("http://noctis", transport=_Transport(self._home, self._seconds)) as proxy:
                 return getattr(proxy, name)(*arguments)
         except TimeoutError as error:
             raise SupervisorError(
@@ -49,6 +56,10 @@ class Control:
     def status(self) -> dict[str, Any]:
         """See `rpc.NoctisInterface.status`."""
         return cast(dict[str, Any], json.loads(self._call("noctis.status")))
+
+    def metrics(self) -> dict[str, Any]:
+        """See `measured.measured`."""
+        return cast(dict[str, Any], json.loads(self._call("noctis.metrics")))
 
     def reconcile(self) -> dict[str, list[dict[str, Any]]]:
         """Follow `run/facilities.json` now; what was done."""
@@ -108,12 +119,13 @@ def _connect(home: Home, seconds: float) -> socket.socket:
 class _Transport(xmlrpc.client.Transport):
     """XML-RPC over the control socket."""
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, seconds: float) -> None:
         super().__init__()
         self._home = home
+        self._seconds = seconds
 
     def make_connection(self, host: Any) -> HTTPConnection:
         made = HTTPConnection("noctis")
-        made.sock = _connect(self._home, ANSWER_SECONDS)
+        made.sock = _connect(self._home, self._seconds)
         self._connection = host, made  # so that `close` finds it
         return made

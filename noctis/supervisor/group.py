@@ -19,7 +19,8 @@ from supervisor import process
 from supervisor.options import ProcessGroupConfig
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
-from noctis.observability.scoreboard import Counter
+from noctis.observability.boards import Boards
+from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.supervisor.plan import ListenerSpec
 from noctis.supervisor.process import ForkedConfig, ForkedProcess, Restart
 from noctis.supervisor.sockets import Sockets
@@ -29,17 +30,6 @@ log = structlog.get_logger()
 BIND_RETRY_SECONDS = 1.0
 BIND_PATIENCE_SECONDS = 2.0  # processes of a killed parent let go of the port within this time
 BIND_PATIENT_RETRY_SECONDS = 0.05
-KEPT = (  # counters that outlive the process that counted
-    Counter.ASSOCIATIONS,
-    Counter.REFUSED,
-    Counter.ABORTED,
-    Counter.ECHOES,
-    Counter.INSTANCES,
-    Counter.BYTES,
-    Counter.FAILURES,
-    Counter.QUARANTINED,
-    Counter.RESTARTS,
-)
 
 
 class State(StrEnum):
@@ -58,6 +48,7 @@ class ListenerSettings:
     """What every listener's group is told."""
 
     sockets: Sockets
+    boards: Boards
     on_demand: bool
     stop_seconds: float
     restart: Restart
@@ -83,13 +74,25 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
     autostart = True
     process_config = ForkedConfig
 
-    def __init__(self, config: GroupConfig, target: Any, *, stop_seconds: float, restart: Restart) -> None:
+    def __init__(
+        self,
+        config: GroupConfig,
+        target: Any,
+        *,
+        boards: Boards,
+        board: str,
+        rows: bool,
+        stop_seconds: float,
+        restart: Restart,
+    ) -> None:
         super().__init__(config)
+        self.board = board  # the name of its processes' scoreboards
+        self._boards = boards
+        self._rows = rows
         self._target = target
         self._stop_seconds = stop_seconds
         self._restart = restart
         self._numbers = itertools.count(1)
-        self.gone: dict[Counter, int] = dict.fromkeys(KEPT, 0)
 
     @property
     def active(self) -> list[ForkedProcess]:
@@ -103,6 +106,7 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
                 self.config.options,
                 name,
                 self._target,
+                scoreboard=self._boards.take(self.board, rows=self._rows),
                 stop_seconds=self._stop_seconds,
                 restart=self._restart,
                 autostart=self.autostart,
@@ -117,14 +121,23 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
         for each in list(self.processes.values()):
             each.transition()
             if each.retiring and each.state in (*STOPPED_STATES, ProcessStates.UNKNOWN):
-                for counter in KEPT:
-                    self.gone[counter] += each.scoreboard.get(counter)
+                self._boards.give_back(each.scoreboard)
                 del self.processes[each.config.name]
 
     def total(self, counter: Counter) -> int:
-        """A counter over all processes, the gone ones included."""
-        now: int = sum(each.scoreboard.get(counter) for each in self.processes.values())
-        return self.gone.get(counter, 0) + now
+        """A counter over all processes that there ever were, since the machine was started."""
+        return self._boards.total(self.board, counter)
+
+    def latest(self, counter: Counter) -> int:
+        """A time over all of them."""
+        return max((each.latest(counter) for each in self._boards.of(self.board)), default=0)
+
+    def live(self, counter: Counter) -> int:
+        """A figure of now over the processes that run."""
+        return sum(each.scoreboard.total(counter) for each in self.processes.values() if each.pid)
+
+    def scoreboards(self) -> list[Scoreboard]:
+        return self._boards.of(self.board)
 
     def state(self) -> State:
         active = self.active
@@ -177,7 +190,15 @@ class ListenerGroup(Group):
     process_config = ListenerConfig
 
     def __init__(self, config: GroupConfig, spec: ListenerSpec, settings: ListenerSettings, target: Any) -> None:
-        super().__init__(config, target, stop_seconds=settings.stop_seconds, restart=settings.restart)
+        super().__init__(
+            config,
+            target,
+            boards=settings.boards,
+            board=spec.board,
+            rows=spec.slug is None,  # the default listener's are of many facilities
+            stop_seconds=settings.stop_seconds,
+            restart=settings.restart,
+        )
         self.spec = spec
         self._settings = settings
         self.sock: socket.socket | None = None

@@ -33,18 +33,20 @@ from noctis.facilities import watcher
 from noctis.facilities.recover import upgrade
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
+from noctis.observability.boards import Boards
 from noctis.observability.scoreboard import Scoreboard
 from noctis.supervisor import notify
 from noctis.supervisor.activity import ACTOR, Activity
 from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
 from noctis.supervisor.options import Options, Waker
-from noctis.supervisor.plan import Plan, make_plan, wanted
+from noctis.supervisor.plan import DEFAULT, FACILITY_BOARD, SERVICE_BOARD, Plan, make_plan, wanted
 from noctis.supervisor.process import Restart
 from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
 
 SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to be gone
+COUNT_BY_FACILITY = ("archiver",)  # services
 
 
 def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], int]]:
@@ -76,8 +78,9 @@ def _web(settings: Settings, scoreboard: Scoreboard) -> int:
 class Parent(supervisord.Supervisor):  # type: ignore[misc]
     """supervisord's main loop over our groups."""
 
-    def __init__(self, options: Options, sockets: Sockets) -> None:
+    def __init__(self, options: Options, sockets: Sockets, boards: Boards) -> None:
         super().__init__(options)
+        self.boards = boards
         settings = options.settings
         self.settings = settings
         self.started_at = time.time()
@@ -97,6 +100,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         self._start_services()
         self.activity.started()  # after the services' "since when": it is the first thing that an audit tells
         self.reconcile()
+        self.boards.keep(self._has_board)
         self._sockets.close_leftovers()
         super().runforever()
 
@@ -109,9 +113,23 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
                 self.options,
                 name,
                 priority,  # below the listeners' 500: these stop last
-                partial(_service_group, target=target, stop_seconds=self._stop_seconds, restart=restart),
+                partial(
+                    _service_group,
+                    target=target,
+                    boards=self.boards,
+                    board=f"{SERVICE_BOARD}{name}",
+                    rows=name in COUNT_BY_FACILITY,
+                    stop_seconds=self._stop_seconds,
+                    restart=restart,
+                ),
             )
             self.add_process_group(config)
+
+    def _has_board(self, name: str) -> bool:
+        """Whether a scoreboard's name is one of ours: a facility that is disabled keeps its counts."""
+        if name.startswith(FACILITY_BOARD):
+            return self._reader.error is not None or name.removeprefix(FACILITY_BOARD) in self.snapshot.by_slug
+        return name == DEFAULT or name.startswith(SERVICE_BOARD)
 
     @property
     def _stop_seconds(self) -> float:
@@ -128,6 +146,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         before, after = self.snapshot, self._reader.current()
         plan = make_plan(before, after)
         self.snapshot = after
+        self.boards.allow(len(after.facilities))
         shall = wanted(after, self.settings.server.port)
         for name, spec in shall.items():
             running = self.process_groups.get(name)
@@ -157,6 +176,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
 
         told = ListenerSettings(
             sockets=self._sockets,
+            boards=self.boards,
             on_demand=on_demand,
             stop_seconds=self._stop_seconds,
             restart=self._restart(on_success=not on_demand),
@@ -255,8 +275,8 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         ]
 
 
-def _service_group(config: GroupConfig, *, target: Any, stop_seconds: float, restart: Restart) -> Group:
-    made = Group(config, target, stop_seconds=stop_seconds, restart=restart)
+def _service_group(config: GroupConfig, *, target: Any, **options: Any) -> Group:
+    made = Group(config, target, **options)
     made.resize(1)
     return made
 
@@ -344,7 +364,7 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
     settings.paths.control_socket.unlink(missing_ok=True)  # left by one that was killed; the lock says that it is gone
     options = Options(settings)
     options.realize(args=[], doc=__doc__)
-    parent = Parent(options, sockets)
+    parent = Parent(options, sockets, Boards(settings.paths.root))
     Waker()
     log.info("supervisor.starting", version=__version__, home=str(settings.paths.root), pid=os.getpid())
     try:

@@ -6,6 +6,8 @@ from typing import Any
 from noctis.facilities.snapshot import Snapshot
 
 DEFAULT = "default"  # the default listener's name
+FACILITY_BOARD = "facility."  # before the slug, in the name of a scoreboard
+SERVICE_BOARD = "service."
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class ListenerSpec:
     def group(self) -> str:
         """The process group's name: a changed port is another group, so that the new one is up before the old goes."""
         return f"{self.slug or DEFAULT}@{self.port}"
+
+    @property
+    def board(self) -> str:
+        """The name of its scoreboards, whatever its port: counts outlive a changed one."""
+        return f"{FACILITY_BOARD}{self.slug}" if self.slug else DEFAULT
 
 
 @dataclass(frozen=True)

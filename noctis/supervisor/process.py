@@ -50,7 +50,15 @@ class ForkedConfig(ProcessConfig):  # type: ignore[misc]
     """One process of a group: what supervisor wants to know, and what we fork."""
 
     def __init__(
-        self, options: Any, name: str, target: Target, *, stop_seconds: float, restart: Restart, autostart: bool = True
+        self,
+        options: Any,
+        name: str,
+        target: Target,
+        *,
+        scoreboard: Scoreboard,
+        stop_seconds: float,
+        restart: Restart,
+        autostart: bool = True,
     ) -> None:
         values: dict[str, Any] = dict.fromkeys(self.req_param_names)
         values |= {
@@ -71,6 +79,7 @@ class ForkedConfig(ProcessConfig):  # type: ignore[misc]
         }
         super().__init__(options, **values)
         self.target = target
+        self.scoreboard = scoreboard
         self.restart = restart
 
     def make_process(self, group: Any = None) -> "ForkedProcess":
@@ -88,7 +97,7 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
 
     def __init__(self, config: ForkedConfig) -> None:
         super().__init__(config)
-        self.scoreboard = Scoreboard()
+        self.scoreboard: Scoreboard = config.scoreboard
         self.retiring = False
         self.held_until = 0.0  # monotonic
         self._exits: deque[float] = deque()

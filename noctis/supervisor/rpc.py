@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from noctis import __version__
 from noctis.facilities.snapshot import parse
 from noctis.observability.scoreboard import Counter
+from noctis.supervisor.measured import measured
 from noctis.supervisor.plan import make_plan
 
 if TYPE_CHECKING:
@@ -47,6 +48,16 @@ class NoctisInterface:
             }
         )
 
+    def metrics(self) -> str:
+        """What every process has counted, and how it is now
+
+        @return string result   JSON
+        """
+        parent = self._parent
+        return json.dumps(
+            measured(parent.process_groups.values(), parent.boards, parent.snapshot), separators=(",", ":")
+        )
+
     def reconcile(self) -> str:
         """Follow run/facilities.json now
 
@@ -77,9 +88,7 @@ class NoctisInterface:
             "state": group.state(),
             "pid": pids[0] if pids else None,
             "workers": pids,
-            "live_associations": sum(
-                each.scoreboard.get(Counter.LIVE) for each in group.processes.values() if each.pid
-            ),
+            "live_associations": group.live(Counter.LIVE),
             "associations": group.total(Counter.ASSOCIATIONS),
             "refused": group.total(Counter.REFUSED),
             "aborted": group.total(Counter.ABORTED),
@@ -89,9 +98,7 @@ class NoctisInterface:
             "failures": group.total(Counter.FAILURES),
             "quarantined": group.total(Counter.QUARANTINED),
             "restarts": group.total(Counter.RESTARTS),
-            "last_instance": _iso(
-                max((each.scoreboard.get(Counter.LAST_INSTANCE_NS) for each in group.processes.values()), default=0)
-            ),
+            "last_instance": _iso(group.latest(Counter.LAST_INSTANCE_NS)),
             "last_error": error,
             "last_error_at": _iso(error_at),
         }
@@ -120,7 +127,7 @@ class NoctisInterface:
         if board is not None:
             oldest = board.get(Counter.OLDEST_NS)
             document |= {
-                "sent": board.get(Counter.INSTANCES),
+                "sent": group.total(Counter.INSTANCES),
                 "waiting": board.get(Counter.PENDING),
                 "waiting_seconds": round(max(0.0, time.time() - oldest / 1e9), 1) if oldest else None,
                 "last_sent_at": _iso(board.get(Counter.LAST_INSTANCE_NS)),
@@ -133,11 +140,11 @@ class NoctisInterface:
         if board is not None:
             oldest, heartbeat = board.get(Counter.OLDEST_NS), board.get(Counter.HEARTBEAT_NS)
             document |= {
-                "filed": board.get(Counter.INSTANCES),
-                "duplicates": board.get(Counter.DUPLICATES),
-                "conflicts": board.get(Counter.CONFLICTS),
-                "quarantined": board.get(Counter.QUARANTINED),
-                "batches": board.get(Counter.BATCHES),
+                "filed": group.total(Counter.INSTANCES),
+                "duplicates": group.total(Counter.DUPLICATES),
+                "conflicts": group.total(Counter.CONFLICTS),
+                "quarantined": group.total(Counter.QUARANTINED),
+                "batches": group.total(Counter.BATCHES),
                 "last_batch": board.get(Counter.LAST_BATCH),
                 "pending": board.get(Counter.PENDING),
                 "oldest_seconds": round(max(0.0, time.time() - oldest / 1e9), 1) if oldest else None,

@@ -11,7 +11,7 @@ ID_MAX = (1 << 63) - 1
 
 
 def _sound(text: str) -> str:
-    if "\0" in text or not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text):
+    if "\0" in text or (not text.isascii() and any("\ud800" <= each <= "\udfff" for each in text)):
         raise ValueError("the text has a NUL or half a character")
     return text
 
