@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, Table, and_, delete, insert, or_, sel
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from noctis.archiver.activity import count_activity
 from noctis.db.engine import reachable, reading
 from noctis.db.models import AssociationRecord, Event, Facility, Refusal
 from noctis.repository.index import is_outage
@@ -72,8 +73,7 @@ def _write(connection: Connection, lines: list[dict[str, Any]]) -> None:
         values for line in by_kind.get(ASSOCIATION, ()) if (values := _association(line, facilities)) is not None
     ]
     if associations:
-        associations.sort(key=lambda values: values["association_id"])
-        connection.execute(_dialect(connection).insert(_ASSOCIATIONS).on_conflict_do_nothing(), associations)
+        _write_associations(connection, associations)
     events = [values for line in by_kind.get(EVENT, ()) if (values := _event(line, facilities)) is not None]
     if events:
         connection.execute(insert(_EVENTS), events)
@@ -112,6 +112,15 @@ def _write_refusals(connection: Connection, lines: Iterable[dict[str, Any]]) -> 
     if edge is not None:
         older = and_(_REFUSALS.c.last_seen == edge.last_seen, _REFUSALS.c.id <= edge.id)
         connection.execute(delete(_REFUSALS).where(or_(_REFUSALS.c.last_seen < edge.last_seen, older)))
+
+
+def _write_associations(connection: Connection, associations: list[dict[str, Any]]) -> None:
+    """Each once, also when a crash has left its line to be read again; and what they say of their senders' habits."""
+    associations.sort(key=lambda values: values["association_id"])
+    statement = _dialect(connection).insert(_ASSOCIATIONS).on_conflict_do_nothing()
+    added = set(connection.scalars(statement.returning(_ASSOCIATIONS.c.association_id), associations))
+    by_id = {values["association_id"]: values for values in associations}
+    count_activity(connection, (values for key, values in by_id.items() if key in added))
 
 
 def forget_old_associations(engine: Engine) -> None:
