@@ -34,6 +34,7 @@ from noctis.sections import (
     ScheduleSettings,
     Section,
     ServerSettings,
+    SilenceSettings,
     StorageSettings,
     SupervisorSettings,
     TlsSettings,
@@ -65,6 +66,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
+    silence: SilenceSettings = SilenceSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property

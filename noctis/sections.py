@@ -1,5 +1,6 @@
 """What can be set, section by section: the typed part of the settings (`noctis.config` reads and merges them)."""
 
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -194,6 +195,14 @@ class WebSettings(Section):
     @classmethod
     def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _networks(value)
+
+
+class SilenceSettings(Section):
+    """When the silence of a facility or device is an alarm. Its habit is learned from what it sent."""
+
+    alarm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.01  # that a week has a silence like it
+    minimum_minutes: Annotated[float, Field(ge=0)] = 60.0  # minutes; a shorter silence never alarms
+    days_off: tuple[date, ...] = ()  # nothing is expected on these dates, and nothing learned from them
 
 
 class LoggingSettings(Section):

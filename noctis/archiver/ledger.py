@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, Table, and_, delete, insert, or_, sel
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
+from noctis.archiver.activity import count_activity
 from noctis.db.engine import reachable, reading
 from noctis.db.models import AssociationRecord, Event, Facility, Refusal
 from noctis.facilities.remedies import from_json
@@ -73,8 +74,7 @@ def _write(connection: Connection, lines: list[dict[str, Any]]) -> None:
         values for line in by_kind.get(ASSOCIATION, ()) if (values := _association(line, facilities)) is not None
     ]
     if associations:
-        associations.sort(key=lambda values: values["association_id"])
-        connection.execute(_dialect(connection).insert(_ASSOCIATIONS).on_conflict_do_nothing(), associations)
+        _write_associations(connection, associations)
         _note_let_in(connection, associations, facilities)
     events = [values for line in by_kind.get(EVENT, ()) if (values := _event(line, facilities)) is not None]
     if events:
@@ -144,6 +144,15 @@ def _note_let_in(connection: Connection, associations: list[dict[str, Any]], fac
         at = started.get((facilities.get(row.fixed_facility, 0), row.calling, row.address))
         if at is not None and at >= row.fixed_at:
             connection.execute(update(_REFUSALS).where(_REFUSALS.c.id == row.id).values(let_in_at=at))
+
+
+def _write_associations(connection: Connection, associations: list[dict[str, Any]]) -> None:
+    """Each once, also when a crash has left its line to be read again; and what they say of their senders' habits."""
+    associations.sort(key=lambda values: values["association_id"])
+    statement = _dialect(connection).insert(_ASSOCIATIONS).on_conflict_do_nothing()
+    added = set(connection.scalars(statement.returning(_ASSOCIATIONS.c.association_id), associations))
+    by_id = {values["association_id"]: values for values in associations}
+    count_activity(connection, (values for key, values in by_id.items() if key in added))
 
 
 def forget_old_associations(engine: Engine) -> None:

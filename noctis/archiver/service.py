@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from noctis.archiver import completion, ledger
+from noctis.archiver import activity, completion, ledger
 from noctis.archiver.backlog import Backlog
 from noctis.archiver.filing import Batch, Filer, Result
 from noctis.archiver.usage import UsageWriter
@@ -303,6 +303,7 @@ class Archiver:
                 log.info("archiver.studies_completed", studies=completed)
         if self._forget.now():
             ledger.forget_old_associations(self._engine)
+            activity.forget_old_activity(self._engine)
 
     # -- outages
 

@@ -377,15 +377,33 @@ class StudyTerm(Base):
     term: Mapped[str] = mapped_column(Text, primary_key=True)
 
 
-class ActivityHour(Base):
-    """How much one device of a facility sent in one hour: what is habit is learned from these rows."""
+class ActivityDay(Base):
+    """In which hours of a day one sender of a facility sent, and how much: what is habit is learned from these rows."""
 
-    __tablename__ = "activity_hour"
-    __table_args__ = (Index(None, "hour"),)
+    __tablename__ = "activity_day"
+    __table_args__ = (Index(None, "day"),)
 
     facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"), primary_key=True)
-    calling: Mapped[str] = mapped_column(String(64), primary_key=True)  # calling AE title
-    hour: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)  # its beginning
-    associations: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    calling: Mapped[str] = mapped_column(String(64), primary_key=True)  # calling AE title; "": all beyond the bound
+    day: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)  # UTC, days since 1970-01-01
+    hours: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # bit n: something came in hour n (UTC)
+    last_at: Mapped[datetime] = mapped_column(UtcDateTime)  # when the last association of the day ended
+    associations: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # that ended on this day
     instances: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+
+
+class SilenceMute(Base):
+    """What an operator said to the silence of a facility or device."""
+
+    __tablename__ = "silence_mute"
+    __table_args__ = (CheckConstraint("kind IN ('acknowledged', 'muted')", name="kind_known"),)
+
+    facility_id: Mapped[int] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"), primary_key=True)
+    calling: Mapped[str] = mapped_column(String(64), primary_key=True)  # "": the facility as a whole
+    kind: Mapped[str] = mapped_column(String(16))
+    until: Mapped[datetime | None] = mapped_column(UtcDateTime)  # of muted; NULL: for ever
+    since: Mapped[datetime | None] = mapped_column(UtcDateTime)  # of acknowledged: when it had last sent
+    actor: Mapped[str] = mapped_column(Text)
+    reason: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())

@@ -1,0 +1,176 @@
+"""Looking at everything. What is learned is kept until the sender's next day: then a look costs a few milliseconds.
+
+A device that is silent as its whole facility is, is covered by the facility's alarm. Facilities that are disabled do
+not alarm; nor do senders of which too little is known.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import reduce
+
+from sqlalchemy import Engine
+
+from noctis.config import Settings
+from noctis.silence import odds, store, words
+from noctis.silence.calendar import Calendar, moment_of
+from noctis.silence.habit import Habit, learn
+from noctis.silence.state import ACKNOWLEDGED, MUTED, Mute, State
+from noctis.silence.store import Key, Known, Place, Sender
+
+RELOAD_SECONDS = 3600.0  # after which everything is read again: rows may have come late, or gone
+
+
+def evaluate(engine: Engine, settings: Settings, now: datetime | None = None) -> list[State]:
+    """Every facility and each of its devices, once.
+
+    Raises
+    ------
+    DatabaseError
+        It cannot be read.
+    """
+    return Watch(engine, settings).evaluate(now)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    first_day: int
+    last_day: int
+    last_at: datetime
+    habit: Habit | None
+    alarm_at: float | None
+
+
+class Watch:
+    """Looks again and again. Safe from several threads.
+
+    Parameters
+    ----------
+    zone
+        Whose hours habits go by; None: this machine's.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, zone: tzinfo | None = None) -> None:
+        self._engine = engine
+        self._threshold = settings.silence.alarm_probability
+        self._minimum = settings.silence.minimum_minutes * 60
+        self._calendar = Calendar(zone, settings.silence.days_off)
+        self._lock = threading.Lock()
+        self._senders: dict[Key, Sender] = {}
+        self._loaded_at: float | None = None  # monotonic
+        self._seen_day = 0
+        self._learned: dict[Key, _Learned] = {}
+        self._last: tuple[float, list[State]] | None = None  # when (monotonic), and what it was
+
+    def evaluate(self, now: datetime | None = None) -> list[State]:
+        """Facilities by name, each followed by its devices.
+
+        Raises
+        ------
+        DatabaseError
+            It cannot be read.
+        """
+        with self._lock:
+            now = now or datetime.now(UTC)
+            self._read(now)
+            known = store.look(self._engine)
+            own: dict[int, dict[str, Sender]] = {}
+            for (facility_id, title), sender in self._senders.items():
+                own.setdefault(facility_id, {})[title] = sender
+            states = [each for place in known.places for each in self._place(place, own.get(place.id, {}), known, now)]
+            self._last = (time.monotonic(), states)
+            return states
+
+    def recent(self, seconds: float = 10.0) -> list[State]:
+        """As it was at a moment that is not longer ago than this."""
+        last = self._last
+        if last is not None and time.monotonic() - last[0] <= seconds:
+            return last[1]
+        return self.evaluate()
+
+    def forget(self) -> None:
+        """The next look is a new one: something was said to a silence."""
+        self._last = None
+
+    def _read(self, now: datetime) -> None:
+        today = int(now.timestamp()) // 86_400
+        if self._loaded_at is None or time.monotonic() - self._loaded_at > RELOAD_SECONDS:
+            self._senders = store.load_senders(self._engine)
+            self._learned.clear()
+            self._loaded_at = time.monotonic()
+        else:
+            store.update_senders(self._engine, self._senders, self._seen_day - 1)
+        self._seen_day = today
+
+    def _place(self, place: Place, own: dict[str, Sender], known: Known, now: datetime) -> list[State]:
+        whole = reduce(Sender.joined, own.values()) if own else None
+        facility = self._state(place, "", whole, known, now, None)
+        titles = sorted({*place.devices, *(title for title in own if title)})
+        devices = [self._state(place, title, own.get(title), known, now, facility) for title in titles]
+        return [facility, *(each for each in devices if each.device in place.devices or each.habit)]
+
+    def _state(
+        self, place: Place, device: str, sender: Sender | None, known: Known, now: datetime, facility: State | None
+    ) -> State:
+        key = (place.id, device)
+        learned = self._learn(key, sender) if sender else None
+        habit = learned.habit if learned else None
+        seconds = max(0.0, (now - sender.last_at).total_seconds()) if sender else None
+        alarm_at = moment_of(learned.alarm_at) if learned and learned.alarm_at is not None else None
+        too_silent = place.enabled and alarm_at is not None and now >= alarm_at
+        covered = too_silent and facility is not None and facility.alarm
+        mute = _said(known, key, sender, now) or (facility.mute if facility and facility.mute else None)
+        if facility and facility.acknowledged and not covered and mute is facility.mute:
+            mute = None  # what was said to the facility's silence; this is the device's own
+        chance = None
+        if habit is not None and sender is not None:
+            since = sender.last_at.timestamp()
+            chance = odds.probability(habit, odds.weight(habit, self._calendar, since, since + (seconds or 0.0)))
+        return State(
+            facility_id=place.id,
+            facility=place.slug,
+            name=place.name,
+            device=device,
+            enabled=place.enabled,
+            last_at=sender.last_at if sender else None,
+            silent_seconds=seconds,
+            habit=habit,
+            probability=chance,
+            alarm_at=alarm_at if place.enabled else None,
+            alarm=too_silent and not covered,
+            covered=covered,
+            acknowledged=mute is not None and mute.kind == ACKNOWLEDGED,
+            muted=mute is not None and mute.kind == MUTED,
+            mute=mute,
+            sentence=words.sentence(habit, seconds, chance, self._calendar.local(now.timestamp())),
+        )
+
+    def _learn(self, key: Key, sender: Sender) -> _Learned:
+        """What is known of a sender, learned anew when its last day is another one."""
+        found = self._learned.get(key)
+        if found is None or (found.first_day, found.last_day) != (sender.first_day, sender.last_day):
+            bits, first = sender.window()
+            observed = 24 * (sender.last_day - sender.first_day)
+            habit = learn(bits, 24 * first, observed, self._calendar)
+        elif found.last_at == sender.last_at:
+            return found
+        else:
+            habit = found.habit
+        since = sender.last_at.timestamp()
+        alarm_at = None
+        if habit is not None:
+            alarm_at = odds.alarm_at(habit, self._calendar, since, self._threshold, self._minimum)
+        made = _Learned(sender.first_day, sender.last_day, sender.last_at, habit, alarm_at)
+        self._learned[key] = made
+        return made
+
+
+def _said(known: Known, key: Key, sender: Sender | None, now: datetime) -> Mute | None:
+    """What an operator said to this silence, as far as it is still so."""
+    mute, since = known.mutes.get(key, (None, None))
+    if mute is None:
+        return None
+    if mute.kind == ACKNOWLEDGED:
+        return mute if sender is not None and since is not None and sender.last_at <= since else None
+    return mute if mute.until is None or mute.until > now else None
