@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_items import UserInformationItem
@@ -62,7 +63,8 @@ def _context(item: bytes) -> PresentationContext:
 def _read(syntaxes: bytes) -> PresentationContext:
     """The abstract and transfer syntaxes of a context; must not be changed.
 
-    What is no UID is left out: without an abstract or a transfer syntax the context is refused, and no other.
+    One that pydicom would warn of is taken as it is: a warning would have the sender's words in our log. What is no UID
+    at all is left out: without an abstract or a transfer syntax the context is refused, and no other.
     """
     abstract: UID | None = None
     transfers = []
@@ -71,9 +73,9 @@ def _read(syntaxes: bytes) -> PresentationContext:
         if uid is None:
             continue
         if kind == ABSTRACT_SYNTAX:
-            abstract = abstract or UID(uid)
+            abstract = abstract or UID(uid, IGNORE)
         elif kind == TRANSFER_SYNTAX:
-            transfers.append(UID(uid))
+            transfers.append(UID(uid, IGNORE))
     context = PresentationContext()
     context._abstract_syntax, context._transfer_syntax = abstract, transfers
     return context
