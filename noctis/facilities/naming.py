@@ -21,9 +21,11 @@ def ascii_letters(name: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", anyascii(name).upper())
 
 
-def generate_ae_title(name: str) -> str:
-    """An AE title such as `CENTRALHOSP1A2B` for `Central Hospital`; four hex digits are random."""
-    return f"{ascii_letters(name)[:STEM] or 'FACILITY'}{secrets.token_hex(2).upper()}"
+def generate_ae_title(name: str, digits: str = "") -> str:
+    """An AE title such as `CENTRALHOSP1A2B` for `Central Hospital`; the four hex digits are random unless given."""
+    if not re.fullmatch(r"[0-9A-F]{4}", digits):
+        digits = secrets.token_hex(2).upper()
+    return f"{ascii_letters(name)[:STEM] or 'FACILITY'}{digits}"
 
 
 def slugify(name: str) -> str:

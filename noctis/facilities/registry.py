@@ -77,6 +77,22 @@ class Registry:
         with self._reading() as session:
             return _record(_find(session, key))
 
+    def by_slug(self, slug: str, *, removed: bool = False) -> FacilityRecord:
+        """The facility with this very slug; a removed one only if asked for.
+
+        Raises
+        ------
+        NotFoundError
+            There is none.
+        """
+        with self._reading() as session:
+            row = session.scalar(select(models.Facility).where(models.Facility.slug == slug))
+            if row is None:
+                raise NotFoundError(f"No facility found for {slug!r}", fix="noctis facility list")
+            if row.removed_at is not None and not removed:
+                raise NotFoundError(f"the facility '{row.name}' was removed", fix=f"noctis facility restore {slug}")
+            return _record(row)
+
     def snapshot(self) -> snapshots.Snapshot:
         """What listeners shall know. A row that plain SQL has filled with what cannot be used is left out and named."""
         facility, device = models.Facility, models.Device
@@ -127,8 +143,13 @@ class Registry:
 
     # -- looking ahead
 
-    def proposal(self, name: str) -> Proposal:
+    def proposal(self, name: str, digits: str = "") -> Proposal:
         """What a facility of this name would get if it were added now. Nothing is taken: somebody may be faster.
+
+        Parameters
+        ----------
+        digits
+            The last ones of the AE title, where it was proposed before: they stay while they are free.
 
         Raises
         ------
@@ -138,7 +159,7 @@ class Registry:
         name = naming.check_name(name)
         with self._reading() as session:
             values.refuse_same_name(session, name)
-            title = values.free_title(session, self._settings, name)
+            title = values.free_title(session, self._settings, name, digits)
             return Proposal(_free_slug(session, name), title, ports.next_port(session, self._settings))
 
     def problems(self, key: str | None, changes: dict[str, Any]) -> dict[str, NoctisError]:

@@ -63,13 +63,13 @@ def check_title(session: Session, settings: Settings, title: str, owner: int | N
     return title
 
 
-def free_title(session: Session, settings: Settings, name: str) -> str:
-    """A generated AE title that nobody has."""
+def free_title(session: Session, settings: Settings, name: str, digits: str = "") -> str:
+    """A generated AE title that nobody has; with these last digits, if that is one."""
     for _ in range(100):
         try:
-            return check_title(session, settings, naming.generate_ae_title(name))
+            return check_title(session, settings, naming.generate_ae_title(name, digits))
         except ConflictError:
-            continue
+            digits = ""
     raise ConflictError(f"no free AE title was found for {name!r}", fix="give one with --ae-title")
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Engine, Row, Select, func, literal_column,
 from noctis.db.engine import reading
 from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
 from noctis.errors import NotFoundError, UsageError
+from noctis.facilities.naming import CHECKING
 from noctis.repository.usage import Usage
 
 
@@ -168,13 +169,17 @@ def refusals(engine: Engine, limit: int) -> list[dict[str, Any]]:
     return _fetch(engine, select(*Refusal.__table__.c).order_by(*order).limit(limit))
 
 
-def associations(engine: Engine, limit: int, *, facility_id: int | None = None) -> list[dict[str, Any]]:
-    """Associations that have ended, the latest first."""
+def associations(
+    engine: Engine, limit: int, *, facility_id: int | None = None, checks: bool = True
+) -> list[dict[str, Any]]:
+    """Associations that have ended, the latest first; without `checks` those of our own echoes are left out."""
     query = select(Facility.slug.label("facility"), *AssociationRecord.__table__.c).join(
         Facility, Facility.id == AssociationRecord.facility_id
     )
     if facility_id is not None:
         query = query.where(AssociationRecord.facility_id == facility_id)
+    if not checks:
+        query = query.where(AssociationRecord.calling != CHECKING)
     order = (AssociationRecord.ended_at.desc(), AssociationRecord.id.desc())
     return _fetch(engine, query.order_by(*order).limit(limit))
 

@@ -59,6 +59,12 @@ class Cache(Generic[Key, Value]):
             raise entry.error
         return entry.value  # type: ignore[return-value]
 
+    def peek(self, key: Key) -> Value | None:
+        """The value, however old, if it was ever worked out: nobody waits."""
+        with self._lock:
+            entry = self._entries.get(key)
+        return entry.value if entry is not None else None
+
     def forget(self) -> None:
         """Something has changed: work everything out anew."""
         with self._lock:

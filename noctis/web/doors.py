@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
@@ -19,11 +19,18 @@ from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.observability import live
 from noctis.observability.live import LiveAssociation
 from noctis.repository import counts
+from noctis.repository.queries import archived_usage
+from noctis.repository.usage import NONE, Usage
 from noctis.web.cache import Cache
 from noctis.web.sampler import Sampler
 
+if TYPE_CHECKING:
+    from noctis.web.access import Caller
+
 NOW_SECONDS = 1.0
 LEDGER_SECONDS = 5.0
+USAGE_SECONDS = 30.0
+USAGES_KEPT = 500  # facilities
 REFUSALS = timedelta(hours=24)
 Told = dict[str | None, dict[str, Any]]  # slug → what the supervisor says of its listener
 UNKNOWN, DISABLED = "unknown", "disabled"  # states beside the supervisor's (`supervisor.group.State`)
@@ -70,6 +77,12 @@ class Overview:
     def door(self, slug: str | None) -> Door | None:
         return next((each for each in self.doors if each.slug == slug), None)
 
+    def seen_by(self, caller: "Caller") -> list[Door]:
+        """The doors that a caller may see: the default one is everybody's, and so nobody's alone."""
+        if caller.facility_id is None:
+            return list(self.doors)
+        return [each for each in self.doors if each.slug is not None and caller.sees(each.slug)]
+
 
 @dataclass(frozen=True)
 class _Ledger:
@@ -91,6 +104,7 @@ class Doors:
         self._sampler = sampler
         self._overview: Cache[None, Overview] = Cache(NOW_SECONDS, self._look)
         self._ledger: Cache[None, _Ledger] = Cache(LEDGER_SECONDS, self._count)
+        self._usage: Cache[int, Usage] = Cache(USAGE_SECONDS, self._sum, USAGES_KEPT)
         self._live: Cache[None, list[LiveAssociation]] = Cache(NOW_SECONDS, lambda _: live.read(settings.paths.live))
 
     def overview(self) -> Overview:
@@ -99,6 +113,13 @@ class Doors:
     def live(self) -> list[LiveAssociation]:
         """Open associations of senders, the oldest first."""
         return [each for each in self._live.get(None) if each.calling != CHECKING]
+
+    def usage(self, facility_id: int) -> Usage:
+        """What a facility has in the archive: a sum over all its studies."""
+        return self._usage.get(facility_id)
+
+    def _sum(self, facility_id: int) -> Usage:
+        return next(iter(archived_usage(self._engine(), facility_id).values()), NONE)
 
     def forget(self) -> None:
         """A facility was changed."""

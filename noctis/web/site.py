@@ -1,7 +1,7 @@
 """What every handler shares: the settings, the database, the supervisor, the facilities as listeners know them."""
 
 from functools import cached_property
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from sqlalchemy import Engine
@@ -19,8 +19,12 @@ from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
+from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
 from noctis.web.sampler import Sampler
+
+if TYPE_CHECKING:
+    from noctis.web.live import Watch
 
 JOURNAL = "web"
 
@@ -37,6 +41,14 @@ class Site:
         self.journal = Journal(self.home.journal, JOURNAL)
         self.sampler = Sampler(self.control, lambda since: received_since(self.engine, since))
         self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
+        self.checklist = Checklist(settings, lambda: self.engine, self.doors)
+
+    @cached_property
+    def watch(self) -> "Watch":
+        """What goes on at this moment."""
+        from noctis.web.live import Watch
+
+        return Watch(self)
 
     @property
     def base_path(self) -> str:

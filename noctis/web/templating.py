@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noctis import __version__
-from noctis.text import ago, moment, size
+from noctis.text import ago, duration, moment, size
 from noctis.users.roles import Right
 
 FOLDER = Path(__file__).parent / "templates"
@@ -25,7 +25,15 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"size": size, "moment": moment, "ago": ago, "person": person, "day": day}
+    made.filters |= {
+        "size": size,
+        "moment": moment,
+        "ago": ago,
+        "person": person,
+        "day": day,
+        "seconds": seconds,
+        "since": since,
+    }
     made.globals |= {"version": __version__, "Right": Right}
     return made
 
@@ -60,6 +68,16 @@ def person(name: str) -> str:
     family, _, rest = group.partition("^")
     given = " ".join(part.strip() for part in rest.split("^") if part.strip())
     return f"{family.strip()}, {given}" if given else family.strip()
+
+
+def seconds(length: float) -> str:
+    """A length of time, exact where it is short: `0.3 s`, `45 s`, `3 min`."""
+    return f"{length:.1f} s" if length < 10 else duration(length)
+
+
+def since(text: str, now: datetime) -> str:
+    """How long a time, in ISO 8601, is past."""
+    return seconds(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()))
 
 
 def day(date: str) -> str:

@@ -7,8 +7,8 @@ from fastapi.responses import HTMLResponse
 
 from noctis.users.roles import Right
 from noctis.web import sparkline
-from noctis.web.access import Caller, LoggedIn, allow
-from noctis.web.doors import Door, Overview
+from noctis.web.access import LoggedIn, allow
+from noctis.web.doors import Door
 from noctis.web.site import OnSite
 from noctis.web.templating import render
 
@@ -21,7 +21,7 @@ def home(
 ) -> HTMLResponse:
     """The page; of a request of htmx's the doors alone."""
     overview = site.doors.overview()
-    doors = seen(overview, caller)
+    doors = overview.seen_by(caller)
     shown = [each for each in doors if matches(each, q)]
     polled = request.headers.get("hx-request") == "true" and "hx-history-restore-request" not in request.headers
     return render(
@@ -33,13 +33,6 @@ def home(
         q=q,
         sparkline=sparkline,
     )
-
-
-def seen(overview: Overview, caller: Caller) -> list[Door]:
-    """The doors that a caller may see: the default one is everybody's, and so nobody's alone."""
-    if caller.facility_id is None:
-        return list(overview.doors)
-    return [each for each in overview.doors if each.slug is not None and caller.sees(each.slug)]
 
 
 def matches(door: Door, text: str) -> bool:
