@@ -1,0 +1,167 @@
+"""The pages and the listeners beside each other: how fast the pages are while images come as fast as they can, and
+what receiving loses by being looked at.
+
+python -m bench.watched [--instances N] [--associations N] [--tabs N] [--rounds N]
+
+A supervised Noctis on SQLite. Each round: images at full speed, once with nobody looking and once with so many open
+tabs, each of which asks for one of the pages every two seconds, as a browser does. Prints a table. Wants a machine to
+itself.
+"""
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from noctis.config import load_settings
+from noctis.supervisor.control import Control
+from noctis.users.roles import Role
+from noctis.web.access import COOKIE
+from noctis.web.site import Site
+
+PATHS = ("/", "/live", "/studies", "/refusals", "/quarantine", "/silence", "/events", "/metrics")
+EVERY_SECONDS = 2.0
+START_SECONDS = 60.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--instances", type=int, default=6000)
+    parser.add_argument("--associations", type=int, default=4)
+    parser.add_argument("--tabs", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--kind", default="MR")
+    parser.add_argument("--port", type=int, default=23112, help="the first of 12 free ones")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load_settings(
+            options={
+                "home": folder,
+                "server": {"port": options.port, "bind": "127.0.0.1"},
+                "facilities": {"first_port": options.port + 1, "last_port": options.port + 10},
+                "web": {"port": options.port + 11},
+                "storage": {"reserve_bytes": 0},
+                "logging": {"level": "warning"},
+            }
+        )
+        variables = {
+            "NOCTIS_HOME": folder,
+            "NOCTIS_SERVER__PORT": str(options.port),
+            "NOCTIS_SERVER__BIND": "127.0.0.1",
+            "NOCTIS_FACILITIES__FIRST_PORT": str(options.port + 1),
+            "NOCTIS_FACILITIES__LAST_PORT": str(options.port + 10),
+            "NOCTIS_WEB__PORT": str(options.port + 11),
+            "NOCTIS_STORAGE__RESERVE_BYTES": "0",
+            "NOCTIS_LOGGING__LEVEL": "warning",
+        }
+        parent = subprocess.Popen(
+            [sys.executable, "-m", "noctis", "supervise"],
+            env=os.environ | variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        site = Site(settings)
+        try:
+            measure(site, Path(folder), options)
+        finally:
+            site.close()
+            parent.send_signal(signal.SIGTERM)
+            parent.wait(60)
+
+
+def measure(site: Site, home: Path, options: argparse.Namespace) -> None:
+    base = f"http://127.0.0.1:{site.settings.web.port}"
+    wait_for_pages(base, Control(site.home))
+    facility = site.registry("bench").add("Measured")
+    site.follow()
+    site.control.wait_listener(facility.slug, 10)
+    account = site.accounts("bench").add("bench", "a password for the bench", Role.ADMIN)
+    cookie = f"{COOKIE}={site.sessions.start(account, '127.0.0.1')}"
+    alone: list[float] = []
+    watched: list[float] = []
+    times: dict[str, list[float]] = {}
+    for number in range(options.rounds):
+        for tabs in (0, options.tabs) if number % 2 == 0 else (options.tabs, 0):
+            rate = load(facility.port, facility.ae_title, options, base, cookie, tabs, times)
+            (watched if tabs else alone).append(rate)
+            wait_filed(home)
+    print(f"{'page':<14}{'requests':>10}{'p50 ms':>10}{'p95 ms':>10}{'max ms':>10}")
+    for path, found in sorted(times.items()):
+        found.sort()
+        middle, late = statistics.median(found), found[min(len(found) - 1, int(len(found) * 0.95))]
+        print(f"{path:<14}{len(found):>10}{middle:>10.1f}{late:>10.1f}{found[-1]:>10.1f}")
+    for name, rates in (("nobody looks", alone), (f"{options.tabs} tabs", watched)):
+        print(f"{name}: {', '.join(f'{rate:.0f}' for rate in rates)} instances/s")
+    print(f"ratio of the medians: {statistics.median(watched) / statistics.median(alone):.3f}")
+
+
+def load(
+    port: int,
+    called: str,
+    options: argparse.Namespace,
+    base: str,
+    cookie: str,
+    tabs: int,
+    times: dict[str, list[float]],
+) -> float:
+    """Instances a second of one run, with `tabs` open; what the pages took is added to `times`."""
+    over = threading.Event()
+    threads = [
+        threading.Thread(target=look, args=(base, PATHS[index % len(PATHS)], cookie, over, times))
+        for index in range(tabs)
+    ]
+    for each in threads:
+        each.start()
+    command = [sys.executable, "-m", "bench.load", str(port), called, "--kind", options.kind]
+    command += ["--instances", str(options.instances), "--associations", str(options.associations)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=900)
+    over.set()
+    for each in threads:
+        each.join()
+    return float(json.loads(done.stdout)["instances_per_second"])
+
+
+def look(base: str, path: str, cookie: str, over: threading.Event, times: dict[str, list[float]]) -> None:
+    """One tab: asks again and again until it is over; keeps the milliseconds to the first byte."""
+    while True:
+        request = urllib.request.Request(base + path, headers={"Cookie": cookie, "HX-Request": "true"})
+        begun = time.perf_counter()
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            answer.read(1)
+            times.setdefault(path, []).append((time.perf_counter() - begun) * 1000)
+            answer.read()
+        if over.wait(EVERY_SECONDS):
+            return
+
+
+def wait_for_pages(base: str, control: Control) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"{base}/healthz", timeout=5).close()
+            if control.is_running():
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("the pages did not come up")
+
+
+def wait_filed(home: Path) -> None:
+    """Until nothing waits, so that no run begins with what the one before left."""
+    from noctis.repository.slots import everything_waiting
+
+    deadline = time.monotonic() + 300
+    while any(everything_waiting(home / "spool")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
