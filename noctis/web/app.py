@@ -54,9 +54,9 @@ def create_app(site: Site) -> FastAPI:
     app.state.site = site
     for router in ROUTERS:
         app.include_router(router)
-    access.require_rights(app)
     failures.install(app)
-    app.mount("/static", Static(directory=STATIC), name="static")
+    app.mount(access.STATIC, Static(directory=STATIC), name="static")
+    access.require_rights(app)
     return app
 
 
