@@ -28,7 +28,7 @@ from noctis import __version__, locks
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
-from noctis.errors import DatabaseError, ExitCode, SupervisorError
+from noctis.errors import DatabaseError, ExitCode, NoctisError, SupervisorError
 from noctis.facilities import watcher
 from noctis.facilities.recover import upgrade
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
@@ -72,7 +72,11 @@ def _web(settings: Settings, scoreboard: Scoreboard) -> int:
     """Loaded by the process itself: the parent, and so the listeners, have no web framework in their memory."""
     from noctis.web import service
 
-    return service.run(settings, scoreboard)
+    try:
+        return service.run(settings, scoreboard)
+    except NoctisError as error:
+        log.error("web.not_started", error=error.message, fix=error.fix)
+        return ExitCode.FOUND_WRONG
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]

@@ -180,7 +180,7 @@ class Logins:
             if not self._events.take(""):
                 note(session, actor, "session.refused", row.name if row else "", address=address, reason=reason)
             if counts and self._addresses.is_used_up(network(address)):
-                note(session, NOBODY, "session.address_locked", address, failures=ADDRESS_FAILURES_MAX)
+                note(session, NOBODY, "session.address_locked", address, failures=self._addresses.limit)
         if locked:
             raise LockedError("too many wrong passwords", locked)
         raise RefusedError("the name or the password is wrong")

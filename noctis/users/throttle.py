@@ -41,7 +41,7 @@ class Throttle:
     """At most `limit` within `seconds` for each key. Safe from several threads."""
 
     def __init__(self, limit: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit = limit
+        self.limit = limit
         self._seconds = seconds
         self._clock = clock
         self._times: OrderedDict[str, deque[float]] = OrderedDict()
@@ -54,7 +54,7 @@ class Throttle:
             times = self._times.setdefault(key, deque())
             while times and times[0] <= now - self._seconds:
                 times.popleft()
-            if len(times) >= self._limit:
+            if len(times) >= self.limit:
                 return times[0] + self._seconds - now
             times.append(now)
             self._times.move_to_end(key)
@@ -70,7 +70,7 @@ class Throttle:
 
     def is_used_up(self, key: str) -> bool:
         with self._lock:
-            return len(self._times.get(key, ())) >= self._limit
+            return len(self._times.get(key, ())) >= self.limit
 
 
 class Strangers:

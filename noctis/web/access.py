@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from noctis.errors import NotFoundError
 from noctis.users.accounts import AccountRecord
@@ -17,6 +17,7 @@ from noctis.users.roles import RIGHTS, Right, Role
 from noctis.web.site import Site
 
 COOKIE = "noctis_session"
+STATIC = "/static"  # our own files, for everybody
 IDLE = "noctis-idle"  # header: the page asks by itself, nobody has touched it for a while (static/noctis.js)
 
 
@@ -100,22 +101,37 @@ def _caller(request: Request) -> Caller:
 LoggedIn = Annotated[Caller, Depends(_caller)]
 
 
-def right_of(route: APIRoute) -> Right:
+def routes_of(app: FastAPI) -> list[RouteContext]:
+    """Every route, those of included routers too.
+
+    Raises
+    ------
+    TypeError
+        There is one whose caller nobody would look at: a websocket, a mounted application.
+    """
+    found = list(iter_route_contexts(app.routes))
+    for each in found:
+        if not isinstance(each.original_route, APIRoute) and each.path != STATIC:
+            raise TypeError(f"{each.path} is no route that `allow` can guard")
+    return [each for each in found if each.path != STATIC]
+
+
+def right_of(route: RouteContext) -> Right:
     """Which right a route wants.
 
     Raises
     ------
     TypeError
-        It says none: a fault of ours, found when the application is made.
+        It says none, or several: a fault of ours, found when the application is made.
     """
     found = [each.dependency for each in route.dependencies if isinstance(each.dependency, Allow)]
     if len(found) != 1:
         raise TypeError(f"the route {route.path} has {len(found)} rights; see noctis.web.access")
-    return found[0].right
+    right: Right = found[0].right
+    return right
 
 
 def require_rights(app: FastAPI) -> None:
-    """Look at every route; see `right_of`."""
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            right_of(route)
+    """Look at every route; see `routes_of` and `right_of`."""
+    for route in routes_of(app):
+        right_of(route)

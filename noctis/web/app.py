@@ -20,13 +20,23 @@ from noctis.web.api import login as login_api
 from noctis.web.api import refusals as refusals_api
 from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
-from noctis.web.pages import account, events, facilities, facility, facility_form, live, login, refusals, users
+from noctis.web.pages import (
+    account,
+    events,
+    facilities,
+    facility,
+    facility_form,
+    live,
+    login,
+    refusals,
+    users,
+)
 from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (login, account, facilities, facility, facility_form, live, refusals, events, users)
-API = (login_api, facilities_api, live_api, refusals_api, events_api, users_api, docs)
+PAGES = (account, events, facilities, facility, facility_form, live, login, refusals, users)
+API = (events_api, facilities_api, live_api, login_api, refusals_api, users_api, docs)
 
 
 def create_app(site: Site) -> FastAPI:
@@ -52,9 +62,9 @@ def create_app(site: Site) -> FastAPI:
     app.state.site = site
     for noun in (*PAGES, *API):
         app.include_router(noun.router)
-    access.require_rights(app)
     failures.install(app)
-    app.mount("/static", Static(directory=STATIC), name="static")
+    app.mount(access.STATIC, Static(directory=STATIC), name="static")
+    access.require_rights(app)
     return app
 
 

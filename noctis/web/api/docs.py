@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse
-from fastapi.routing import APIRoute
+from fastapi.routing import RouteContext
 
 from noctis.users.roles import Right
-from noctis.web.access import COOKIE, allow, right_of
+from noctis.web.access import COOKIE, allow, right_of, routes_of
 from noctis.web.api.schemas import Problem
 from noctis.web.templating import render
 
@@ -25,7 +25,7 @@ def document(request: Request) -> dict[str, Any]:
     """The OpenAPI document of what lies below /api/v1."""
     app = request.app
     if app.openapi_schema is None:
-        routes = [each for each in app.routes if isinstance(each, APIRoute) and each.path.startswith(PREFIX)]
+        routes = [each for each in routes_of(app) if (each.path or "").startswith(PREFIX)]
         found = get_openapi(
             title="Noctis",
             version=app.version,
@@ -38,7 +38,7 @@ def document(request: Request) -> dict[str, Any]:
     return schema
 
 
-def _as_it_is(found: dict[str, Any], routes: list[APIRoute]) -> dict[str, Any]:
+def _as_it_is(found: dict[str, Any], routes: list[RouteContext]) -> dict[str, Any]:
     """Errors as `web.failures` answers them, and who may ask, as `web.access` looks at it."""
     components = found.setdefault("components", {})
     schemas = components.setdefault("schemas", {})

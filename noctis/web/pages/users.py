@@ -17,10 +17,10 @@ from noctis.web.templating import render
 router = APIRouter(include_in_schema=False)
 
 ROLES = {
-    Role.ADMIN: "everything, users and facilities too",
-    Role.OPERATOR: "the daily work: refusals, quarantine, studies, devices",
-    Role.VIEWER: "looks at everything and changes nothing",
-    Role.FACILITY: "looks at one facility alone",
+    Role.ADMIN: "everything",
+    Role.OPERATOR: "the daily work",
+    Role.VIEWER: "looks at everything",
+    Role.FACILITY: "looks at one facility",
 }
 DONE = {
     "added": "The user is added.",

@@ -1,0 +1,197 @@
+"""Who may do what, tried on every route that there is, those included that are added some day.
+
+Each route declares the right that it wants (`noctis.web.access`). Here every role, and nobody, asks every route; who
+has not the right is kept out, who has it gets past. A facility's account finds no other facility, whatever a path, a
+query or a UID names, and nothing of another facility stands in any answer.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi.testclient import TestClient
+
+from noctis.archiver.filing import Filer
+from noctis.facilities.records import DeviceRecord
+from noctis.facilities.registry import Registry
+from noctis.users.accounts import AccountRecord
+from noctis.users.roles import RIGHTS, Right, Role
+from noctis.web.access import COOKIE
+from noctis.web.app import create_app
+from noctis.web.site import Site
+from tests.integration.web.conftest import ORIGIN, PASSWORD, tell_listeners
+from tests.integration.web.routes import Route, all_routes
+from tests.spooling import Intake
+
+ROUTES = all_routes()
+
+# Routes that a facility's account may ask and whose path names no facility: each was looked at, and shows of all that
+# is kept only what is the caller's own. A new one belongs here after somebody has looked at it too.
+REVIEWED = {
+    "GET /": "the caller's own facility alone",
+    "GET /account": "the caller's own account and sessions",
+    "POST /account/password": "the caller's own",
+    "POST /account/sessions/end": "the caller's own, by the account",
+    "POST /account/sessions/end-all": "the caller's own",
+    "GET /api/docs": "nothing that is kept",
+    "POST /api/v1/login": "the account that the password is of",
+    "POST /api/v1/logout": "the caller's own session",
+    "GET /api/v1/me": "the caller's own account",
+    "GET /api/v1/openapi.json": "nothing that is kept",
+    "GET /login": "nothing that is kept",
+    "POST /login": "the account that the password is of",
+    "POST /logout": "the caller's own session",
+    "GET /setup": "whether there is an account yet",
+    "POST /setup": "whether there is an account yet",
+}
+
+
+@pytest.fixture
+def backend() -> str:
+    """Rights are looked at before any database is."""
+    return "sqlite"
+
+
+class Callers:
+    """Clients, each request with a session of its own: one may end it."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._client = TestClient(
+            create_app(site), base_url=ORIGIN, follow_redirects=False, raise_server_exceptions=False
+        )
+        accounts = site.accounts("test")
+        self._accounts: dict[Role, AccountRecord] = {
+            role: accounts.add(str(role), PASSWORD, role, facility="central" if role is Role.FACILITY else None)
+            for role in Role
+        }
+
+    def ask(self, role: Role | None, route: Route, address: str | None = None) -> tuple[int, str, str]:
+        """Status, where it leads to, and the text."""
+        self._client.cookies.clear()
+        if role is not None:
+            self._client.cookies.set(COOKIE, self._site.sessions.start(self._accounts[role], "127.0.0.1"))
+        answer = self._client.request(route.method, address or route.address())
+        assert answer.status_code != 500, f"{route} as {role}: {answer.text[:500]}"
+        return answer.status_code, answer.headers.get("location", ""), answer.text
+
+
+@pytest.fixture
+def callers(site: Site, registry: Registry) -> Callers:
+    registry.add("Central")
+    registry.add("Strangers", ae_title="STRANGERSAET", devices=[DeviceRecord("STRANGERSCT", "")])
+    tell_listeners(site)
+    return Callers(site)
+
+
+def is_kept_out(status: int, location: str) -> str | None:
+    if status == 401 or (status == 303 and location.partition("?")[0] == "/login"):
+        return "nobody"
+    return "forbidden" if status == 403 else None
+
+
+def test_every_route_lets_in_who_has_its_right_and_nobody_else(callers: Callers) -> None:
+    wrong = []
+    for route in ROUTES:
+        for role in (None, *Role):
+            status, location, _ = callers.ask(role, route)
+            kept_out = is_kept_out(status, location)
+            if role is None:
+                expected = None if route.right is Right.OPEN else "nobody"
+            else:
+                expected = None if RIGHTS[role] >= route.right else "forbidden"
+            if route.path == "/logout":  # leads to the login page whoever asks
+                expected = kept_out = None
+            if route.path == "/account/sessions/end-all" and role is not None:
+                assert location == "/login"
+                expected = kept_out = None
+            if route.path in ("/login", "/api/v1/login") and status in (401, 422):  # no name and no password
+                kept_out = None
+            if kept_out != expected:
+                wrong.append(f"{route} ({route.right.name}) as {role}: {status} {location}")
+            if role is None and kept_out and route.is_api:
+                assert status == 401, f"{route}: a program is not led to a page"
+    assert wrong == []
+
+
+def test_another_facility_is_not_there_for_a_facilitys_account(callers: Callers) -> None:
+    wrong = []
+    for route in ROUTES:
+        if RIGHTS[Role.FACILITY] < route.right or route.right is Right.OPEN:
+            continue
+        own, there = route.address(), route.address(slug="strangers")
+        named = [f"{own}?facility=strangers", f"{own}?facility=central&facility=strangers"]
+        if "slug" in route.parameters:
+            named += [there, f"{there}?facility=central"]
+        for address in named:
+            status, _, text = callers.ask(Role.FACILITY, route, address)
+            nowhere = callers.ask(Role.FACILITY, route, address.replace("strangers", "nowhere-at-all"))
+            if status != 404 or nowhere[0] != 404:
+                wrong.append(f"{route}: {address} is answered with {status}")
+            # Whether there is such a facility cannot be told from the answer either.
+            assert text.replace("strangers", "…") == nowhere[2].replace("nowhere-at-all", "…")
+    assert wrong == []
+
+
+def test_routes_without_a_facility_in_their_path_were_looked_at() -> None:
+    unnamed = {str(route) for route in ROUTES if route.right <= Right.SEE and "slug" not in route.parameters}
+    assert unnamed - REVIEWED.keys() == set(), (
+        "a facility's account may ask these, and their paths name no facility: look that each shows only what is the "
+        "caller's own (Caller.scope, Caller.sees), then add it to REVIEWED"
+    )
+    assert REVIEWED.keys() - unnamed == set(), "these are not there any more"
+
+
+def test_nobody_changes_anything_with_a_get() -> None:
+    assert [
+        str(route) for route in ROUTES if route.method == "GET" and route.right >= Right.OPERATE and _acts(route)
+    ] == []
+
+
+def _acts(route: Route) -> bool:
+    verbs = {"remove", "delete", "discard", "release", "unlock", "complete", "edit", "log-out", "logout"}
+    return route.path.rsplit("/", 1)[-1] in verbs
+
+
+# -- what stands in the answers
+
+SECRET = "Zyxwvut"
+FOREIGN = ("strangers", "Strangers", "STRANGERSAET", "STRANGERSCT", SECRET, f"{SECRET}-1")
+UIDS = {"study": "1.2.826.9", "series": "1.2.826.9.1", "instance": "1.2.826.9.1.1", "sop": "1.2.826.9.1.1"}
+
+
+@pytest.fixture
+def filed(site: Site, callers: Callers) -> Iterator[None]:
+    """A study of each of the two facilities."""
+    intake = Intake(site.settings)
+    ours, theirs = (
+        {"study": uid, "series": f"{uid}.1", "sop_instance": f"{uid}.1.1"} for uid in ("1.2.826.7", "1.2.826.9")
+    )
+    spooled = [
+        intake.instance(slug="central", name="Own^Patient", patient_id="OWN-1", **ours),
+        intake.instance(slug="strangers", name=f"{SECRET}^Patient", patient_id=f"{SECRET}-1", **theirs),
+    ]
+    Filer(site.engine, site.settings).file([(each.entry, None) for each in spooled])
+    yield
+    intake.close()
+
+
+@pytest.mark.usefixtures("filed")
+def test_nothing_of_another_facility_stands_in_any_answer(callers: Callers) -> None:
+    wrong = []
+    for route in ROUTES:
+        if RIGHTS[Role.FACILITY] < route.right or not route.is_safe:
+            continue
+        # The other facility's UIDs below one's own slug; and half of its patient's name, as it may be searched for.
+        places = {name: uid for name in route.parameters for key, uid in UIDS.items() if key in name}
+        for query in ("", "?q=zyxwv", "?patient=zyxwv*", f"?study={UIDS['study']}&modality=CT"):
+            status, _, text = callers.ask(Role.FACILITY, route, route.address(**places) + query)
+            wrong += [f"{route}{query}: {status}, has {each}" for each in FOREIGN if each in text]
+    assert wrong == []
+
+
+@pytest.mark.usefixtures("filed")
+def test_an_admin_is_shown_both(callers: Callers) -> None:
+    """Else the test above could not fail."""
+    shown = "".join(callers.ask(Role.ADMIN, route)[2] for route in ROUTES if route.is_safe)
+    assert "Central" in shown
+    assert "Strangers" in shown
