@@ -50,12 +50,11 @@ def effects(plan: Plan, before: Facility, after: Facility, use: Use, *, runs: bo
         found.append(Effect(f"A listener opens port {after.port}. Nothing else restarts, and nobody is cut off."))
     if after.enabled and before.enabled and after.workers != before.workers and "rebound" not in kinds:
         found += _resized(before, after, use.live)
-    if not found:
-        found.append(Effect("Nothing restarts, and nobody is cut off."))
-    else:
-        found.append(Effect("Other facilities do not notice."))
+    others = [Effect("Other facilities do not notice.")] if found else []
+    found = found or [Effect("Nothing restarts, and nobody is cut off.")]
     if after.enabled:
         found += _read(before, after, use)
+    found += others
     if not runs:
         found.append(Effect("No supervisor runs: all this happens when one is started.", True))
     return found
@@ -82,10 +81,11 @@ def _drained(port: int, live: int) -> Effect:
 
 def _resized(before: Facility, after: Facility, live: int) -> list[Effect]:
     more = after.workers - before.workers
-    count = "1 process" if abs(more) == 1 else f"{abs(more)} processes"
+    count, processes = abs(more), "process" if abs(more) == 1 else "processes"
     if more > 0:
-        return [Effect(f"{count} more will serve port {after.port}; those that run go on, and nobody is cut off.")]
-    found = [Effect(f"{count} of port {after.port} will end; the others go on, and the port stays open.")]
+        text = f"{count} more {processes} will serve port {after.port}; those that run go on, and nobody is cut off."
+        return [Effect(text)]
+    found = [Effect(f"{count} {processes} of port {after.port} will end; the others go on, and the port stays open.")]
     if live:
         found.append(
             Effect(

@@ -77,41 +77,41 @@ class Checklist:
                 "First C-ECHO",
                 known.echo,
                 _first_of(live, lambda each: each.echoes),
-                "verify (echo) at the modality",
+                "Verify (echo) at the modality",
             ),
             _step(
                 "instance",
                 "First instance",
                 known.instance,
                 _first_of(live, lambda each: each.instances),
-                "send an image",
+                "Send an image",
             ),
             _step(
                 "complete",
                 "First complete study",
                 known.complete,
                 None,
-                "wait: a study is complete when it has been quiet for a while",
+                "Wait: a study is complete when it has been quiet for a while",
             ),
         ]
 
     def _port(self, target: Target, patient: bool) -> Step:
         key, title = "port", "Port reachable"
         if not target.enabled:
-            return Step(key, title, False, "", "the facility is disabled", f"noctis facility enable {target.slug}")
+            return Step(key, title, False, "", "The facility is disabled", f"noctis facility enable {target.slug}")
         answer = self._echo.get(target) if patient else self._echo.peek(target)
         if answer is None:
-            return Step(key, title, False, f"port {target.port} is being asked")
+            return Step(key, title, False, f"Port {target.port} is being asked")
         if not answer.succeeded:
-            return Step(key, title, False, f"asked on this machine, port {target.port}", answer.error)
+            return Step(key, title, False, f"Asked on this machine, port {target.port}", answer.error)
         return Step(
-            key, title, True, f"port {target.port} answered an echo from this machine in {answer.milliseconds} ms"
+            key, title, True, f"Port {target.port} answered an echo from this machine in {answer.milliseconds} ms"
         )
 
 
 def _connection(known: Firsts, live: First | None) -> Step:
     found, refused = known.connection or live, known.refused
-    step = _step("connection", "First connection", known.connection, live, "let the modality connect")
+    step = _step("connection", "First connection", known.connection, live, "Let the modality connect")
     if found is None and refused is not None:
         who = f"{refused.calling} at {refused.address}, calling {refused.called}, was turned away"
         return Step(step.key, step.title, False, f"{who}; {_when(refused.at)}", refused.reason, refused.fix)

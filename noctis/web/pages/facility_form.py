@@ -112,12 +112,13 @@ def add(
     licence_number: Text = "",
 ) -> Response:
     typed = {"name": name, "ae_title": ae_title, "port": port, "workers": workers}
+    ae_title, port = ae_title.strip() or proposed_ae_title, port.strip() or proposed_port  # as it was shown
     contact = {"address": address, "phone": phone, "email": email, "licence_number": licence_number}
     problems: dict[str, str] = {}
-    values: dict[str, Any] = {"ae_title": ae_title.strip() or None}
-    for field in ("port", "workers"):
+    values: dict[str, Any] = {"ae_title": ae_title or None}
+    for field, text in (("port", port), ("workers", workers.strip())):
         try:
-            values[field] = fields.value_of(field, typed[field]) if typed[field].strip() else None
+            values[field] = fields.value_of(field, text) if text else None
         except UsageError as error:
             problems[field] = error.message
     status = 422

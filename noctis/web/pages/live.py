@@ -44,6 +44,7 @@ def live(
         machine=site.watch.machine() if caller.may(Right.SEE_ALL) and not slug else None,
         days=DAYS,
         facility=facility,
+        names={each.slug: each.name for each in known.values()},
         name=known[slug].name if slug in known else slug,
         choices=sorted(known.values(), key=lambda each: each.name.casefold()) if caller.facility_id is None else [],
     )
