@@ -177,6 +177,7 @@ class WebSettings(Section):
     certificate: Path | None = None  # PEM, the chain behind it: HTTPS; None: HTTP
     private_key: Path | None = None
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None  # what operators type
+    metrics: Literal["open", "login", "off"] = "open"  # /metrics: for everybody, for who may see all, for nobody
     session_hours: Seconds = 12.0  # hours; a login lasts so long at the most
     idle_minutes: Seconds = 60.0  # minutes; and ends when nothing was asked for so long
 

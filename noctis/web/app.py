@@ -11,11 +11,11 @@ from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities
+from noctis.web.pages import account, facilities, health
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (account.router, facilities.router, docs.router)
+ROUTERS = (account.router, facilities.router, docs.router, health.router)
 
 
 def create_app(site: Site) -> FastAPI:

@@ -17,6 +17,7 @@ from noctis.repository.journal import Journal
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.sessions import Sessions
+from noctis.web.metrics.observed import Observed
 
 JOURNAL = "web"
 
@@ -41,6 +42,11 @@ class Site:
         return make_engine(self.settings)
 
     @cached_property
+    def observed(self) -> Observed:
+        """For health and metrics."""
+        return Observed(self.settings, self.snapshots)
+
+    @cached_property
     def sessions(self) -> Sessions:
         return Sessions(self.engine, self.settings.web)
 
@@ -63,6 +69,8 @@ class Site:
     def close(self) -> None:
         if "engine" in self.__dict__:
             self.engine.dispose()
+        if "observed" in self.__dict__:
+            self.observed.close()
 
 
 def _site(request: Request) -> Site:
