@@ -3,6 +3,7 @@
 Counts are of all processes that there were since the machine was started; what is of now is 0 where no process runs.
 """
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ LATEST = (Counter.LAST_INSTANCE_NS, Counter.LAST_BATCH_NS)  # of several boards 
 
 
 def measured(groups: "Iterable[Group]", boards: Boards, snapshot: Snapshot) -> dict[str, Any]:
-    """`listeners` and `services` by name, and `processes`.
+    """`listeners` and `services` by name, `processes` as name and pid, and the parent's own `pid`.
 
     A listener or service has its state, and what is counted: `counts` by itself, `facilities` by slug where it tells
     them apart. A facility that is disabled has a listener without a state.
@@ -28,7 +29,7 @@ def measured(groups: "Iterable[Group]", boards: Boards, snapshot: Snapshot) -> d
     for group in groups:
         by_board.setdefault(group.board, []).append(group)
     names = by_board.keys() | {f"{FACILITY_BOARD}{slug}" for slug in snapshot.by_slug}
-    listeners, services, processes = {}, {}, []
+    listeners, services, processes = {}, {}, {}
     for name in sorted(names):
         found = by_board.get(name, [])
         told = _told(found, boards.of(name))
@@ -36,13 +37,13 @@ def measured(groups: "Iterable[Group]", boards: Boards, snapshot: Snapshot) -> d
             services[name.removeprefix(SERVICE_BOARD)] = told
         else:
             listeners["" if name == DEFAULT else name.removeprefix(FACILITY_BOARD)] = told
-        for group in found:
-            processes += [
-                {"name": each.config.name, "pid": each.pid, "board": name}
-                for each in group.processes.values()
-                if each.pid
-            ]
-    return {"listeners": listeners, "services": services, "processes": processes}
+        # a port that was changed has two groups for a while, whose processes have the same names: the new one's count
+        for each in sorted(
+            (each for group in found for each in group.processes.values()), key=lambda each: not each.retiring
+        ):
+            if each.pid:
+                processes[each.config.name] = each.pid
+    return {"pid": os.getpid(), "listeners": listeners, "services": services, "processes": processes}
 
 
 def _told(groups: "list[Group]", boards: list[Scoreboard]) -> dict[str, Any]:

@@ -63,13 +63,16 @@ class Caller:
 class Allow:
     """The dependency of one route; `allow` makes it."""
 
-    def __init__(self, right: Right) -> None:
+    def __init__(self, right: Right, look: bool = True) -> None:
         self.right = right
+        self._look = look
 
     def __call__(self, request: Request) -> None:
+        request.state.caller = None
+        if not self._look:
+            return
         site: Site = request.app.state.site
         secret = request.cookies.get(COOKIE)
-        request.state.caller = None
         if self.right is Right.OPEN and secret is None:
             return
         account = site.sessions.account(secret, touch=IDLE not in request.headers) if secret else None
@@ -86,9 +89,16 @@ class Allow:
         request.state.caller = caller
 
 
-def allow(right: Right) -> Any:
-    """What a route's `dependencies` begin with."""
-    return Depends(Allow(right))
+def allow(right: Right, *, look: bool = True) -> Any:
+    """What a route's `dependencies` begin with.
+
+    Parameters
+    ----------
+    look
+        False, of an open route alone: who asks is not looked at, so that it is answered without a database.
+    """
+    assert look or right is Right.OPEN
+    return Depends(Allow(right, look))
 
 
 def _caller(request: Request) -> Caller:

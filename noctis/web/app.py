@@ -26,6 +26,7 @@ from noctis.web.pages import (
     facilities,
     facility,
     facility_form,
+    health,
     live,
     login,
     refusals,
@@ -35,7 +36,7 @@ from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (account, events, facilities, facility, facility_form, live, login, refusals, users)
+PAGES = (account, events, facilities, facility, facility_form, health, live, login, refusals, users)
 API = (events_api, facilities_api, live_api, login_api, refusals_api, users_api, docs)
 
 

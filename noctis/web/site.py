@@ -21,6 +21,7 @@ from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
 from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
+from noctis.web.metrics.observed import Observed
 from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Site:
         return make_engine(self.settings)
 
     @cached_property
+    def observed(self) -> Observed:
+        """For health and metrics."""
+        return Observed(self.settings, self.snapshots)
+
+    @cached_property
     def sessions(self) -> Sessions:
         return Sessions(self.engine, self.settings.web)
 
@@ -94,6 +100,8 @@ class Site:
         self.sampler.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
+        if "observed" in self.__dict__:
+            self.observed.close()
 
 
 def _site(request: Request) -> Site:
