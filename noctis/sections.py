@@ -179,6 +179,7 @@ class WebSettings(Section):
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+[^\s]*[^/\s]$")] | None = None  # what operators type
     session_hours: Seconds = 12.0  # hours; a login lasts so long at the most
     idle_minutes: Seconds = 60.0  # minutes; and ends when nothing was asked for so long
+    cache_bytes: Bytes = 512 << 20  # of pictures of frames, on disk; 0: none are kept
 
     @field_validator("bind")
     @classmethod

@@ -10,12 +10,13 @@ from starlette.staticfiles import StaticFiles
 from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
+from noctis.web.api import images as images_api
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities
+from noctis.web.pages import account, facilities, viewer
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (account.router, facilities.router, docs.router)
+ROUTERS = (account.router, facilities.router, viewer.router, images_api.router, docs.router)
 
 
 def create_app(site: Site) -> FastAPI:

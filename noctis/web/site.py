@@ -11,12 +11,15 @@ from noctis.db.engine import make_engine
 from noctis.errors import SupervisorError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import SnapshotReader, write_if_changed
+from noctis.frames.cache import FrameCache
+from noctis.frames.pool import Pool
 from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.journal import Journal
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.sessions import Sessions
+from noctis.web.downloads import Places
 
 JOURNAL = "web"
 
@@ -31,6 +34,9 @@ class Site:
         self.control = Control(self.home)
         self.snapshots = SnapshotReader(self.home.snapshot)
         self.journal = Journal(self.home.journal, JOURNAL)
+        self.downloads = Places()
+        self.frames = Pool()
+        self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
 
     @property
     def base_path(self) -> str:
@@ -61,6 +67,7 @@ class Site:
         return True
 
     def close(self) -> None:
+        self.frames.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 
