@@ -186,6 +186,7 @@ class WebSettings(Section):
     session_hours: Annotated[float, Field(gt=0, le=8760)] = 12.0  # a login lasts so long at the most
     idle_minutes: Annotated[float, Field(gt=0, le=525600)] = 60.0  # and ends when nobody touched a page so long
     metrics: Literal["open", "login", "off"] = "open"  # /metrics: for everybody, for who may see all, for nobody
+    cache_bytes: Bytes = 512 << 20  # of pictures of frames, on disk; 0: none are kept
 
     @field_validator("bind")
     @classmethod
