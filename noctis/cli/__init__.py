@@ -33,6 +33,7 @@ COMMANDS = {
     "reload": "noctis.cli.processes:reload",
     "restore": "noctis.cli.backup:restore",
     "series": "noctis.cli.study:series",
+    "silence": "noctis.cli.silence:silence",
     "status": "noctis.cli.status:status",
     "study": "noctis.cli.study:study",
     "supervise": "noctis.cli.processes:supervise",

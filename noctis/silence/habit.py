@@ -7,7 +7,7 @@ between few weeks the neighbouring hours decide. Days off count neither way.
 
 import re
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from math import log
 
 from noctis.silence.calendar import OFF, WEEK, Calendar
@@ -15,7 +15,9 @@ from noctis.silence.calendar import OFF, WEEK, Calendar
 WEEKS = 8  # learned from
 WINDOW = WEEKS * WEEK  # hours
 ENOUGH_DAYS, ENOUGH_HOURS = 14, 10  # observed; in which something came: with less, nothing is said
-FORGIVEN = 1  # the longest silence of the window may have been a failure itself, or a holiday
+FORGIVEN = 2  # the longest silences of a window may have been failures themselves, or holidays
+OFTEN = 4  # silences a week: the longest that so many are of tell how rare longer ones are
+SCALE_MIN = 1.5  # 1 would be independent hours; measured: whole days are slow, and work comes in bursts
 _GAP = re.compile("0+")
 
 
@@ -25,12 +27,12 @@ class Habit:
 
     weeks: float  # observed
     active_hours: int
-    odds: tuple[float, ...] = field(
-        repr=False
-    )  # of each slot: the probability that something comes in this hour of a week
+    odds: tuple[float, ...] = field(repr=False)  # of each slot: that something comes in it
     weights: tuple[float, ...] = field(repr=False)  # of each slot: -ln(1 - odds)
-    silences: float  # a week: how often something is followed by an hour of nothing
-    longest: float  # the weight of the longest silence that occurred more often than is forgiven
+    often: float  # so many silences a week
+    usual: float  # exceed this weight
+    scale: float  # the mean of what these exceed it by
+    longest: float  # the weight of the longest silence but for those that are forgiven
 
 
 def learn(bits: int, first: int, observed: int, calendar: Calendar) -> Habit | None:
@@ -52,19 +54,35 @@ def learn(bits: int, first: int, observed: int, calendar: Calendar) -> Habit | N
     came = [(mask & bits).bit_count() for mask in masks]
     rates = [k / n if n else 0.0 for k, n in zip(came, seen, strict=True)]
     beside = [(a + b) / 2 for a, b in zip(rates[-1:] + rates[:-1], rates[1:] + rates[:1], strict=True)]
-    odds = tuple(min(k + near, n + 0.5) / (n + 1) for k, near, n in zip(came, beside, seen, strict=True))
+    # an hour that never failed is as sure as it is on all the weekdays on which it never did
+    sure = [sum(seen[slot] for slot in range(hour, WEEK, 24) if came[slot] == seen[slot]) for hour in range(24)]
+    odds = tuple(
+        1 - 0.5 / (sure[slot % 24] + 1) if k == n > 0 else (k + beside[slot]) / (n + 1)
+        for slot, (k, n) in enumerate(zip(came, seen, strict=True))
+    )
     weights = tuple(-log(1 - p) for p in odds)
     weeks = min(observed, WINDOW) / WEEK
-    silences = max(1.0, (bits & ~(bits >> 1)).bit_count() / weeks)
-    return Habit(weeks, active, odds, weights, silences, _longest(bits, first, weights, calendar))
+    return Habit(weeks, active, odds, weights, *_tail(bits, first, weeks, weights, calendar))
 
 
-def _longest(bits: int, first: int, weights: tuple[float, ...], calendar: Calendar) -> float:
-    """The weight of the longest silence between two hours with something, but for those that are forgiven."""
+def _tail(
+    bits: int, first: int, weeks: float, weights: tuple[float, ...], calendar: Calendar
+) -> tuple[float, float, float, float]:
+    """How heavy the longer silences were: `usual`, `scale` and `longest` of the habit.
+
+    What exceeds `usual` is taken as exponential; its mean is the maximum likelihood estimate that takes the forgiven
+    ones for no more than at least as long as the next (type II censoring).
+    """
     by_slot = (*weights, *[0.0] * (OFF + 1 - WEEK))
     low = (bits & -bits).bit_length() - 1
     text = bin(bits >> low)[:1:-1]  # from its first hour to its last, in order of time
     slots = calendar.slots(first, WINDOW)[low : low + len(text)]
     sums = [0.0, *accumulate(map(by_slot.__getitem__, slots))]
-    gaps = sorted((sums[gap.end()] - sums[gap.start()] for gap in _GAP.finditer(text)), reverse=True)
-    return gaps[FORGIVEN] if len(gaps) > FORGIVEN else 0.0
+    # from the middle of the hour in which it began to the middle of that in which it ended
+    halves = [(before + after) / 2 for before, after in pairwise(sums)]
+    gaps = sorted((halves[gap.end()] - halves[gap.start() - 1] for gap in _GAP.finditer(text)), reverse=True)
+    number = min(max(len(gaps), round(weeks)), round(OFTEN * weeks))
+    gaps += [max(weights)] * (number + 1 - len(gaps))  # those shorter than an hour or two
+    usual, longest = gaps[number], gaps[FORGIVEN]
+    excess = sum(gaps[FORGIVEN:number]) + FORGIVEN * longest - number * usual
+    return number / weeks, usual, max(SCALE_MIN, excess / (number - FORGIVEN)), longest

@@ -1,10 +1,10 @@
 """How unlikely a silence is, and when it will be too unlikely. Pure.
 
-The hours of a silence are taken as independent: its probability is the product of (1 - odds) over them, parts of hours
-in proportion. A sender begins `silences` silences a week, so one at least as long as this comes `silences` x
-probability times a week: that number is compared with the threshold, so that it means the same for one that sends now
-and then as for one that sends all day. As hours are not independent (whole days are off, work comes in bursts), nothing
-alarms either that is not longer than the silences from which the habit was learned, but for one of them.
+A silence has a *weight*: the sum over its hours of -ln(1 - odds), parts of hours in proportion. Were the hours
+independent, its probability would be exp(-weight). They are not (whole days are slow, work comes in bursts), so the
+sender's own silences tell what a weight means: `habit.often` a week exceed `habit.usual`, and what exceeds it falls off
+by `habit.scale`. That gives how often a week has a silence of this weight, whether the sender sends all day or on
+Thursdays alone; and none alarms that is not longer than those from which the habit was learned, but for `FORGIVEN`.
 """
 
 from math import exp, log
@@ -29,12 +29,12 @@ def weight(habit: Habit, calendar: Calendar, since: float, until: float) -> floa
 
 def probability(habit: Habit, weight: float) -> float:
     """That a week has a silence of at least this weight."""
-    return min(1.0, habit.silences * exp(-weight))
+    return min(1.0, habit.often * exp(-(weight - habit.usual) / habit.scale))
 
 
 def alarm_weight(habit: Habit, threshold: float) -> float:
     """From which weight on a silence alarms."""
-    return max(log(habit.silences / threshold), habit.longest * 1.01)
+    return max(habit.usual + habit.scale * log(habit.often / threshold), habit.longest * 1.01)
 
 
 def alarm_at(habit: Habit, calendar: Calendar, since: float, threshold: float, minimum: float) -> float | None:

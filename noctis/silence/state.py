@@ -1,5 +1,6 @@
 """What is known of the silence of one facility or device. Frozen; no database."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,10 +57,35 @@ class State:
         """Whether somebody should be told."""
         return self.alarm and not self.acknowledged and not self.muted
 
+    @property
+    def word(self) -> str:
+        """The state in a word or two."""
+        if self.last_at is None:
+            return "never sent"
+        if not self.enabled:
+            return "disabled"
+        if self.muted or (self.acknowledged and (self.alarm or self.covered)):
+            return "muted" if self.muted else "acknowledged"
+        if self.alarm or self.covered:
+            return "silent" if self.alarm else "silent as all"
+        return "learning" if self.habit is None else "as usual"
+
     def as_json(self) -> dict[str, Any]:
         names = ("facility", "name", "device", "enabled", "silent_seconds", "probability", "alarm", "covered")
         document = {name: getattr(self, name) for name in (*names, "acknowledged", "muted", "sentence")}
         for name in ("last_at", "alarm_at"):
             time: datetime | None = getattr(self, name)
             document[name] = time.isoformat() if time else None
+        document["state"] = self.word
         return document | {"mute": self.mute.as_json() if self.mute else None}
+
+
+def alarms_first(states: Iterable[State]) -> list[State]:
+    """In the order in which an operator wants them: alarms, the least likely first, then those that were answered."""
+    rank = {True: 0, False: 1}
+
+    def key(state: State) -> tuple[int, int, float]:
+        chance = state.probability if state.alarm and state.probability is not None else 0.0
+        return rank[state.raised], rank[state.alarm], chance
+
+    return sorted(states, key=key)

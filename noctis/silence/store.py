@@ -1,5 +1,6 @@
 """What is read of the database: what every sender did, facilities and devices, what operators said."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, and_, func, select
 
 from noctis.db.engine import reading
-from noctis.db.models import ActivityDay, Device, Facility, SilenceMute, Study, StudyStatus
+from noctis.db.models import ActivityDay, Device, Facility, Instance, Series, SilenceMute, Study, StudyStatus
+from noctis.repository.importer import CALLING as IMPORTED
 from noctis.silence.habit import WINDOW
 from noctis.silence.state import Mute
 
@@ -66,19 +68,28 @@ class Known:
 
     places: tuple[Place, ...]
     mutes: dict[Key, tuple[Mute, datetime | None]] = field(default_factory=dict)  # and its `since`
-    receiving: dict[int, datetime] = field(default_factory=dict)  # facilities of which a study comes in right now
+    receiving: frozenset[int] = frozenset()  # facilities of which a study comes in right now
 
 
-def load_senders(engine: Engine) -> dict[Key, Sender]:
-    """Every sender, with what it did in the window before its last day."""
+def load_senders(engine: Engine, today: int, facilities: Collection[int] | None = None) -> dict[Key, Sender]:
+    """Every sender (of these facilities; None: of all), with what it did in the window before its last day.
+
+    Parameters
+    ----------
+    today
+        Rows of a later day than tomorrow were made by a wrong clock and do not count.
+    """
     columns = _ACTIVITY.c
     owner = (columns.facility_id, columns.calling)
     first, last = func.min(columns.day).label("first"), func.max(columns.day).label("last")
-    days = select(*owner, first, last).group_by(*owner).subquery()
+    believed = [columns.day <= today + 1]
+    if facilities is not None:
+        believed.append(columns.facility_id.in_(facilities))
+    days = select(*owner, first, last).where(*believed).group_by(*owner).subquery()
     query = (
         select(*owner, columns.day, columns.hours, columns.last_at, days.c.first, days.c.last)
         .join(days, and_(*(column == days.c[column.name] for column in owner)))
-        .where(columns.day >= days.c.last - WINDOW_DAYS)
+        .where(columns.day >= days.c.last - WINDOW_DAYS, *believed)
     )
     senders: dict[Key, Sender] = {}
     with reading(engine) as connection:
@@ -91,12 +102,12 @@ def load_senders(engine: Engine) -> dict[Key, Sender]:
     return senders
 
 
-def update_senders(engine: Engine, senders: dict[Key, Sender], since: int) -> None:
+def update_senders(engine: Engine, senders: dict[Key, Sender], since: int, today: int) -> None:
     """Add what came from the day `since` on."""
     columns = (_ACTIVITY.c[name] for name in ("facility_id", "calling", "day", "hours", "last_at"))
     with reading(engine) as connection:
         for facility_id, calling, day, hours, last_at in connection.execute(
-            select(*columns).where(_ACTIVITY.c.day >= since)
+            select(*columns).where(_ACTIVITY.c.day.between(since, today + 1))
         ):
             key = (facility_id, calling)
             if key not in senders:
@@ -129,7 +140,23 @@ def _mutes(connection: Connection) -> dict[Key, tuple[Mute, datetime | None]]:
     }
 
 
-def _receiving(connection: Connection) -> dict[int, datetime]:
-    """An association may last for hours, and is in the ledger when it has ended; what it brings is not silence."""
-    query = select(Study.facility_id, func.max(Study.last_received)).group_by(Study.facility_id)
-    return {row[0]: row[1] for row in connection.execute(query.where(Study.status == StudyStatus.RECEIVING))}
+def _receiving(connection: Connection) -> frozenset[int]:
+    query = select(Study.facility_id).distinct().where(Study.status == StudyStatus.RECEIVING)
+    return frozenset(connection.scalars(query))
+
+
+def coming_in(engine: Engine, facility_id: int) -> dict[str, datetime]:
+    """When each sender last brought something for the studies that come in right now.
+
+    An association may last for hours, and is in the ledger when it has ended; what it brings is not silence.
+    """
+    query = (
+        select(Instance.calling_ae_title, func.max(Instance.received_at))
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+        .where(Study.facility_id == facility_id, Study.status == StudyStatus.RECEIVING)
+        .where(Instance.calling_ae_title != IMPORTED)
+        .group_by(Instance.calling_ae_title)
+    )
+    with reading(engine) as connection:
+        return {row[0]: row[1] for row in connection.execute(query)}

@@ -6,7 +6,7 @@ not alarm; nor do senders of which too little is known.
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from functools import reduce
 
@@ -19,7 +19,8 @@ from noctis.silence.habit import Habit, learn
 from noctis.silence.state import ACKNOWLEDGED, MUTED, Mute, State
 from noctis.silence.store import Key, Known, Place, Sender
 
-RELOAD_SECONDS = 3600.0  # after which everything is read again: rows may have come late, or gone
+PART = 10  # facilities that are read anew at every look, in turn: rows may have come late, or gone
+LEARN = 50  # senders that are learned anew at one look: they all have a new last day after midnight
 
 
 def evaluate(engine: Engine, settings: Settings, now: datetime | None = None) -> list[State]:
@@ -35,8 +36,7 @@ def evaluate(engine: Engine, settings: Settings, now: datetime | None = None) ->
 
 @dataclass(frozen=True)
 class _Learned:
-    first_day: int
-    last_day: int
+    days: tuple[int, int]  # the sender's first and last
     last_at: datetime
     habit: Habit | None
     alarm_at: float | None
@@ -58,8 +58,9 @@ class Watch:
         self._calendar = Calendar(zone, settings.silence.days_off)
         self._lock = threading.Lock()
         self._senders: dict[Key, Sender] = {}
-        self._loaded_at: float | None = None  # monotonic
-        self._seen_day = 0
+        self._seen_day: int | None = None  # of the last look
+        self._turn = 0
+        self._budget = 0
         self._learned: dict[Key, _Learned] = {}
         self._last: tuple[float, list[State]] | None = None  # when (monotonic), and what it was
 
@@ -73,12 +74,14 @@ class Watch:
         """
         with self._lock:
             now = now or datetime.now(UTC)
-            self._read(now)
             known = store.look(self._engine)
+            self._read(known, now)
             own: dict[int, dict[str, Sender]] = {}
             for (facility_id, title), sender in self._senders.items():
                 own.setdefault(facility_id, {})[title] = sender
-            states = [each for place in known.places for each in self._place(place, own.get(place.id, {}), known, now)]
+            states: list[State] = []
+            for place in known.places:
+                states += self._look(place, own.get(place.id, {}), known, now)
             self._last = (time.monotonic(), states)
             return states
 
@@ -93,15 +96,29 @@ class Watch:
         """The next look is a new one: something was said to a silence."""
         self._last = None
 
-    def _read(self, now: datetime) -> None:
+    def _read(self, known: Known, now: datetime) -> None:
         today = int(now.timestamp()) // 86_400
-        if self._loaded_at is None or time.monotonic() - self._loaded_at > RELOAD_SECONDS:
-            self._senders = store.load_senders(self._engine)
-            self._learned.clear()
-            self._loaded_at = time.monotonic()
+        self._budget = LEARN
+        if self._seen_day is None:
+            self._senders = store.load_senders(self._engine, today)
         else:
-            store.update_senders(self._engine, self._senders, self._seen_day - 1)
+            part = {place.id for place in known.places[self._turn : self._turn + PART]}
+            self._turn = self._turn + PART if self._turn + PART < len(known.places) else 0
+            fresh = store.load_senders(self._engine, today, part)
+            self._senders = {key: value for key, value in self._senders.items() if key[0] not in part} | fresh
+            store.update_senders(self._engine, self._senders, self._seen_day - 1, today)
         self._seen_day = today
+
+    def _look(self, place: Place, own: dict[str, Sender], known: Known, now: datetime) -> list[State]:
+        states = self._place(place, own, known, now)
+        if place.id in known.receiving and any(state.alarm or state.covered for state in states):
+            came = store.coming_in(self._engine, place.id)
+            own = {
+                title: replace(each, last_at=max(each.last_at, came.get(title, each.last_at)))
+                for title, each in own.items()
+            }
+            states = self._place(place, own, known, now)
+        return states
 
     def _place(self, place: Place, own: dict[str, Sender], known: Known, now: datetime) -> list[State]:
         whole = reduce(Sender.joined, own.values()) if own else None
@@ -149,19 +166,20 @@ class Watch:
     def _learn(self, key: Key, sender: Sender) -> _Learned:
         """What is known of a sender, learned anew when its last day is another one."""
         found = self._learned.get(key)
-        if found is None or (found.first_day, found.last_day) != (sender.first_day, sender.last_day):
-            bits, first = sender.window()
-            observed = 24 * (sender.last_day - sender.first_day)
-            habit = learn(bits, 24 * first, observed, self._calendar)
-        elif found.last_at == sender.last_at:
-            return found
+        days = (sender.first_day, sender.last_day)
+        if found is not None and (found.days == days or self._budget <= 0):
+            if found.last_at == sender.last_at:
+                return found
+            habit, days = found.habit, found.days
         else:
-            habit = found.habit
+            self._budget -= 1
+            bits, first = sender.window()
+            habit = learn(bits, 24 * first, 24 * (sender.last_day - sender.first_day), self._calendar)
         since = sender.last_at.timestamp()
         alarm_at = None
         if habit is not None:
             alarm_at = odds.alarm_at(habit, self._calendar, since, self._threshold, self._minimum)
-        made = _Learned(sender.first_day, sender.last_day, sender.last_at, habit, alarm_at)
+        made = _Learned(days, sender.last_at, habit, alarm_at)
         self._learned[key] = made
         return made
 

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from noctis.config import Settings
 from noctis.db.engine import make_engine
-from noctis.errors import SupervisorError
+from noctis.errors import NoctisError, SupervisorError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import SnapshotReader, write_if_changed
 from noctis.frames.cache import FrameCache
@@ -17,6 +17,7 @@ from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.counts import received_since
 from noctis.repository.journal import Journal
+from noctis.silence import Watch as SilenceWatch
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from noctis.web.live import Watch
 
 JOURNAL = "web"
+ALARMS_SECONDS = 60.0
 
 
 class Site:
@@ -83,6 +85,18 @@ class Site:
     @cached_property
     def logins(self) -> Logins:
         return Logins(self.engine, self.sessions)
+
+    @cached_property
+    def silence(self) -> SilenceWatch:
+        return SilenceWatch(self.engine, self.settings)
+
+    def alarms(self, facility: str | None) -> int:
+        """How many silences (of this facility alone; None: of all) somebody should look at; as of the last minute."""
+        try:
+            states = self.silence.recent(ALARMS_SECONDS)
+        except NoctisError:
+            return 0  # the page itself tells
+        return sum(state.raised for state in states if facility in (None, state.facility))
 
     def registry(self, actor: str) -> Registry:
         """The facilities, for one who changes them."""
