@@ -59,6 +59,8 @@ def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], i
     }
     if settings.web.enabled:
         table["web"] = _web
+    if settings.notifications.enabled:
+        table["notifier"] = _notifier
     if settings.audit.syslog is not None:
         from noctis.audit import service as audit
 
@@ -69,6 +71,13 @@ def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], i
 def _web(settings: Settings, scoreboard: Scoreboard) -> int:
     """Loaded by the process itself: the parent, and so the listeners, have no web framework in their memory."""
     from noctis.web import service
+
+    return service.run(settings, scoreboard)
+
+
+def _notifier(settings: Settings, scoreboard: Scoreboard) -> int:
+    """Loaded by the process itself, as `_web`."""
+    from noctis.notify import service
 
     return service.run(settings, scoreboard)
 
