@@ -28,11 +28,11 @@ class NotificationRule(Base):
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    kinds: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))
+    kinds: Mapped[str] = mapped_column(Text, server_default=text("''"))  # notify.kinds.Kind, space between
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))  # NULL: all
     url: Mapped[str] = mapped_column(Text, server_default=text("''"))  # "": no webhook
     secret: Mapped[str] = mapped_column(Text, server_default=text("''"))  # base64, what the webhook is signed with
-    recipients: Mapped[list[str]] = mapped_column(JSON, server_default=text("'[]'"))  # e-mail addresses
+    recipients: Mapped[str] = mapped_column(Text, server_default=text("''"))  # e-mail addresses, space between
     enabled: Mapped[bool] = mapped_column(Boolean, default=True, server_default=true())
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
 

@@ -25,6 +25,7 @@ log = structlog.get_logger()
 
 CONCURRENT = 32  # addresses
 MAIL_THREADS = 4
+CLOSE_SECONDS = 2.0
 
 
 class Dispatcher:
@@ -69,10 +70,20 @@ class Dispatcher:
 
     def close(self) -> None:
         self._mails.shutdown(wait=False, cancel_futures=True)
+        with contextlib.suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result(CLOSE_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=1.0)
+        self._thread.join(CLOSE_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
         os.close(self.descriptor)
         os.close(self._write)
+
+    async def _cancel(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _work(self, address: Address, batch: list[Signed]) -> None:
         try:

@@ -109,8 +109,8 @@ def _complete(facility: str, data: dict[str, Any]) -> str:
 
 def _late(facility: str, data: dict[str, Any]) -> str:
     return (
-        f"'{facility}': {data.get('instances')} instances came for the study {data.get('study_instance_uid')}, which was "
-        f"complete; {data.get('late_instances')} in all came late"
+        f"'{facility}': {data.get('instances')} instances came for the study {data.get('study_instance_uid')}, which "
+        f"was complete; {data.get('late_instances')} in all came late"
     )
 
 

@@ -1,4 +1,4 @@
-"""What is looked at: disks, certificates, listeners, refusals, silence. Each yields how things are now, and tells nobody.
+"""What is looked at: disks, certificates, listeners, refusals, silence. Each yields how things are; nobody is told here.
 
 Disks, certificates and listeners are this machine's; refusals and silence are of the whole installation.
 """
@@ -34,7 +34,7 @@ HOST = os.uname().nodename
 
 def facility_ids(engine: Engine) -> dict[str, int]:
     with reading(engine) as connection:
-        return {slug: id_ for slug, id_ in connection.execute(select(Facility.slug, Facility.id))}
+        return {row.slug: row.id for row in connection.execute(select(Facility.slug, Facility.id))}
 
 
 # -- disks
@@ -164,8 +164,8 @@ class RefusalWindow:
 
     def begin(self, connection: Connection, edge: datetime) -> None:
         """Learn the counts of all that was before."""
-        query = select(Refusal.id, Refusal.count).where(Refusal.last_seen < edge)
-        self.quiet = {id_: count for id_, count in connection.execute(query)}
+        query = select(Refusal.id, Refusal.count.label("times")).where(Refusal.last_seen < edge)
+        self.quiet = {row.id: row.times for row in connection.execute(query)}
         self.begun = True
 
     def grown(self, rows: Iterable[Any], now: datetime, seconds: float) -> dict[int, int]:
@@ -178,12 +178,12 @@ class RefusalWindow:
             if samples is None and row.id in self.quiet:
                 samples = [(edge, self.quiet.pop(row.id))]
             elif samples is None:  # of one that came while nobody looked and was there before, it is not known
-                samples = [(edge, 0)] if row.first_seen.timestamp() >= edge else [(moment, row.count)]
+                samples = [(edge, 0)] if row.first_seen.timestamp() >= edge else [(moment, row.times)]
             while len(samples) > 1 and samples[1][0] <= edge:
                 samples = samples[1:]
-            found[row.id] = max(0, row.count - samples[0][1])
-            if samples[-1][1] != row.count and moment - samples[-1][0] >= seconds / 20:
-                samples = [*samples, (moment, row.count)]
+            found[row.id] = max(0, row.times - samples[0][1])
+            if samples[-1][1] != row.times and moment - samples[-1][0] >= seconds / 20:
+                samples = [*samples, (moment, row.times)]
             self.samples[row.id] = samples
         self.quiet |= {id_: samples[-1][1] for id_, samples in before.items()}
         return found
@@ -197,7 +197,7 @@ def refusals(connection: Connection, settings: Settings, window: RefusalWindow, 
     if not window.begun or len(window.quiet) > QUIET_MAX:
         window.begin(connection, edge)
     rows = connection.execute(
-        select(*Refusal.__table__.c)
+        select(*Refusal.__table__.c, Refusal.count.label("times"))
         .where(Refusal.last_seen >= edge)
         .order_by(Refusal.last_seen.desc(), Refusal.id.desc())
         .limit(REFUSALS_MAX)

@@ -175,7 +175,7 @@ def due(engine: Engine, address: Address, now: datetime, limit: int) -> list[Due
             .order_by(Delivery.next_attempt_at, Delivery.id)
             .limit(limit)
         )
-        return [Due(*row) for row in rows]
+        return [Due(*tuple(row)) for row in rows]
 
 
 # -- what became of it

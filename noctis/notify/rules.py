@@ -130,7 +130,7 @@ class Rules:
         ids: dict[str, int] = {}
         if slugs:
             query = select(Facility.slug, Facility.id).where(Facility.slug.in_(slugs))
-            ids = {slug: id_ for slug, id_ in connection.execute(query)}
+            ids = {row.slug: row.id for row in connection.execute(query)}
         return [
             Rule(
                 CONFIG,
@@ -336,11 +336,11 @@ def _rule(row: Any) -> Rule:
         TABLE,
         row.id,
         row.name,
-        tuple(row.kinds),
+        tuple(row.kinds.split()),
         row.slug,
         row.facility_id,
         row.url,
-        tuple(row.recipients),
+        tuple(row.recipients.split()),
         row.enabled,
     )
 
@@ -348,10 +348,10 @@ def _rule(row: Any) -> Rule:
 def _values(draft: Draft, facility_id: int | None) -> dict[str, Any]:
     return {
         "name": draft.name,
-        "kinds": list(draft.kinds),
+        "kinds": " ".join(draft.kinds),
         "facility_id": facility_id,
         "url": draft.url,
-        "recipients": list(draft.recipients),
+        "recipients": " ".join(draft.recipients),
         "enabled": draft.enabled,
     }
 

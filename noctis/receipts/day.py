@@ -61,17 +61,19 @@ class Summing:
     """Totals of lines that go by, in order."""
 
     def __init__(self) -> None:
-        self._sums = [0, 0, 0, 0]
+        self._studies = self._series = self._instances = self._bytes = 0
         self._digest = hashlib.sha256()
 
     def add(self, line: StudyLine) -> None:
-        for place, value in enumerate((1, line.series, line.instances, line.bytes)):
-            self._sums[place] += value
+        self._studies += 1
+        self._series += line.series
+        self._instances += line.instances
+        self._bytes += line.bytes
         self._digest.update(f"{line.study_instance_uid} {line.sha256}\n".encode())
 
     @property
     def totals(self) -> Totals:
-        return Totals(*self._sums, self._digest.hexdigest())
+        return Totals(self._studies, self._series, self._instances, self._bytes, self._digest.hexdigest())
 
 
 def parse_day(text: str, today: date | None = None) -> date:

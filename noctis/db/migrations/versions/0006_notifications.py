@@ -28,8 +28,8 @@ def _count(name: str, kind: sa.types.TypeEngine[int] | None = None) -> "sa.Colum
     return sa.Column(name, kind or sa.Integer(), server_default=sa.text("0"), nullable=False)
 
 
-def _json(name: str, default: str) -> "sa.Column[object]":
-    return sa.Column(name, sa.JSON(), server_default=sa.text(f"'{default}'"), nullable=False)
+def _json(name: str) -> "sa.Column[object]":
+    return sa.Column(name, sa.JSON(), server_default=sa.text("'{}'"), nullable=False)
 
 
 def upgrade() -> None:
@@ -40,7 +40,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("facility_id", key, nullable=True),
         sa.Column("at", TIME, server_default=NOW, nullable=False),
-        _json("detail", "{}"),
+        _json("detail"),
         _facility("notice"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
     )
@@ -48,11 +48,11 @@ def upgrade() -> None:
         "notification_rule",
         sa.Column("id", key, nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
-        _json("kinds", "[]"),
+        _text("kinds"),
         sa.Column("facility_id", key, nullable=True),
         _text("url"),
         _text("secret"),
-        _json("recipients", "[]"),
+        _text("recipients"),
         sa.Column("enabled", sa.Boolean(), server_default=sa.true(), nullable=False),
         sa.Column("created_at", TIME, server_default=NOW, nullable=False),
         _facility("notification_rule"),
@@ -68,7 +68,7 @@ def upgrade() -> None:
         sa.Column("facility_id", key, nullable=True),
         sa.Column("at", TIME, server_default=NOW, nullable=False),
         _text("sentence"),
-        _json("data", "{}"),
+        _json("data"),
         _facility("notification"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notification")),
         sa.UniqueConstraint("uid", name=op.f("uq_notification_uid")),
@@ -119,14 +119,14 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=32), nullable=False),
         sa.Column("facility_id", key, nullable=True),
         sa.Column("begun_at", TIME, nullable=False),
-        _json("data", "{}"),
+        _json("data"),
         _facility("notification_condition"),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_notification_condition")),
     )
     op.create_table(
         "notifier_state",
         sa.Column("key", sa.String(length=64), nullable=False),
-        _json("value", "{}"),
+        _json("value"),
         sa.PrimaryKeyConstraint("key", name=op.f("pk_notifier_state")),
     )
     op.create_table(
