@@ -31,10 +31,13 @@ from noctis.sections import (
     FacilitySettings,
     ListenerSettings,
     LoggingSettings,
+    NotificationSettings,
+    ReceiptSettings,
     ScheduleSettings,
     Section,
     ServerSettings,
     SilenceSettings,
+    SmtpSettings,
     StorageSettings,
     SupervisorSettings,
     TlsSettings,
@@ -44,6 +47,7 @@ from noctis.sections import (
 ENV_PREFIX = "NOCTIS_"
 ENV_CONFIG = "NOCTIS_CONFIG"  # the configuration file itself
 CONFIG_NAME = "noctis.yaml"
+SECRETS = ("password", "secret")  # settings whose value is never shown
 SYSTEM_CONFIG = Path("/etc/noctis") / CONFIG_NAME
 
 
@@ -67,6 +71,9 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     web: WebSettings = WebSettings()
     silence: SilenceSettings = SilenceSettings()
+    notifications: NotificationSettings = NotificationSettings()
+    smtp: SmtpSettings = SmtpSettings()
+    receipts: ReceiptSettings = ReceiptSettings()
     logging: LoggingSettings = LoggingSettings()
 
     @property
@@ -80,7 +87,7 @@ class Settings(BaseSettings):
         return self.database.url or f"sqlite:///{self.paths.sqlite}"
 
     def shown(self) -> dict[str, Any]:
-        """Every setting that is in force, as JSON has it, without the database's password."""
+        """Every setting that is in force, as JSON has it, without passwords and secrets."""
         document: dict[str, Any] = self.model_dump(mode="json")
         if self.database.url:
             document["database"]["url"] = _without_password(self.database.url)
@@ -230,7 +237,7 @@ def _explain(problem: Any, path: Path | None, lines: Mapping[tuple[str, ...], in
         known = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(_keys(location[:-1]))}"
         return f"{place}: {setting}: unknown setting; {known}"
     expected = str(problem["msg"]).removeprefix("Value error, ")
-    found = "" if whole else f", found {problem['input']!r}"
+    found = "" if whole or location[-1] in SECRETS else f", found {problem['input']!r}"
     return f"{place}: {setting}: expected {_expected(expected)}{found}"
 
 

@@ -4,7 +4,9 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from noctis.notify.kinds import Kind
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 AETitle = Annotated[
@@ -14,6 +16,8 @@ AETitle = Annotated[
 Seconds = Annotated[float, Field(gt=0)]
 Bytes = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
+URL = r"^https?://[^\s/?#@]+([/?#]\S*)?$"  # without a user's name: it would be shown
+EMAIL = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"  # as HTML's type=email
 
 
 class Section(BaseModel):
@@ -205,6 +209,75 @@ class SilenceSettings(Section):
     alarm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.01  # that a week has a silence like it
     minimum_minutes: Annotated[float, Field(ge=0)] = 60.0  # minutes; a shorter silence never alarms
     days_off: tuple[date, ...] = ()  # nothing is expected on these dates, and nothing learned from them
+
+
+class RuleSettings(Section):
+    """One rule of who is told of what. A webhook, e-mail, or both."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)]
+    facility: str | None = None  # slug; None: all, and what concerns none
+    url: Annotated[str, Field(pattern=URL)] | None = None
+    secret: SecretStr | None = None  # base64: what the webhook is signed with
+    secret_file: Path | None = None  # the same in a file
+    recipients: tuple[Annotated[str, Field(pattern=EMAIL, max_length=254)], ...] = ()
+    enabled: bool = True
+
+    @model_validator(mode="after")
+    def _somebody(self) -> Self:
+        if self.url is None and not self.recipients:
+            raise ValueError("a url, recipients, or both")
+        if self.url is not None and (self.secret is None) == (self.secret_file is None):
+            raise ValueError("a secret or a secret_file with the url: openssl rand -base64 32")
+        return self
+
+
+class NotificationSettings(Section):
+    """Who is told of what: rules besides those of the page, and when a thing is worth telling."""
+
+    enabled: bool = True  # the process `notifier`, which makes the receipts too
+    rules: tuple[RuleSettings, ...] = ()
+    patients: bool = False  # names and IDs of patients and accession numbers in messages
+    group_seconds: Count = 300  # between two e-mails to one address, and two notifications of a facility's quarantine
+    give_up_hours: Seconds = 24.0  # hours
+    keep_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    webhook_ca: Path | None = None  # PEM: who may have signed the receivers' certificates; None: the system's
+    link_local: bool = False  # webhooks to link-local addresses, where clouds have their machines' credentials
+    disk_reserves: Annotated[float, Field(ge=0)] = 2.0  # disk-low: below so many times storage.reserve_bytes
+    disk_percent: Annotated[float, Field(ge=0, lt=100)] = 5.0  # or below so much of the file system
+    refusals: Annotated[int, Field(ge=1)] = 20  # refusal-burst: so many from one address at one port
+    refusal_seconds: Annotated[int, Field(ge=10, le=86400)] = 600  # within so long
+    listener_seconds: Count = 60  # listener-down: for so long
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [each.name for each in self.rules]
+        if len(set(names)) < len(names):
+            raise ValueError("a name of its own for each of the rules")
+        return self
+
+
+class SmtpSettings(Section):
+    """The mail server."""
+
+    host: str | None = None  # None: no e-mail
+    port: Port | None = None  # None: 587, 465 with tls, 25 with none
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    ca: Path | None = None  # PEM: who may have signed the server's certificate; None: the system's
+    user: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    sender: Annotated[str, Field(pattern=EMAIL, max_length=254)] | None = None  # None: noctis@ this machine's name
+
+
+class ReceiptSettings(Section):
+    """A receipt for each facility and day on which something came, made soon after local midnight."""
+
+    enabled: bool = True
+    folder: Path | None = None  # None: <home>/receipts
+    after_minutes: Annotated[int, Field(ge=0, le=720)] = 15  # minutes after midnight
+    recipients: tuple[Annotated[str, Field(pattern=EMAIL, max_length=254)], ...] = ()  # of all receipts
+    to_facility: bool = False  # to the e-mail address in the facility's contact data
 
 
 class LoggingSettings(Section):

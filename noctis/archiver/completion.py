@@ -12,16 +12,16 @@ the clock is there again: such a one is timed by the monotonic clock from when i
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import ColumnElement, Engine, select, update
 
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Study, StudyStatus
-from noctis.repository import slots
+from noctis.repository import notices, slots
 from noctis.repository.index_values import file_time
 
 AHEAD_MAX = 1000  # studies that are looked at in one go
@@ -43,8 +43,8 @@ class Ahead:
         self._clock = clock
         self._met: dict[int, _Met] = {}  # by the study's id
 
-    def complete(self, engine: Engine, quiet_seconds: float, spool: Path) -> int:
-        """Complete those that have not changed for `quiet_seconds`; how many there were."""
+    def complete(self, engine: Engine, quiet_seconds: float, spool: Path, *, tell: bool = True) -> int:
+        """Complete those that have not changed for `quiet_seconds`; how many there were. `tell`: the notifier."""
         now, monotonic = datetime.now(UTC), self._clock()
         with reading(engine) as connection:
             rows = connection.execute(
@@ -66,18 +66,32 @@ class Ahead:
                 continue
             waiting = oldest_of(row.slug)
             if waiting is None or waiting > known.at + timedelta(seconds=quiet_seconds):
-                with reachable(engine), engine.begin() as connection:
-                    completed += connection.execute(
-                        update(Study)
-                        .where(Study.id == row.id, Study.status == StudyStatus.RECEIVING)
-                        .where(Study.last_received == row.last_received, Study.instances == row.instances)
-                        .values(status=StudyStatus.COMPLETE, completed_at=now)
-                    ).rowcount
+                unchanged = (
+                    Study.id == row.id,
+                    Study.last_received == row.last_received,
+                    Study.instances == row.instances,
+                )
+                completed += complete(engine, unchanged, now, tell=tell)
         return completed
 
 
-def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) -> int:
-    """Complete every study that has been quiet; how many there were.
+def complete(engine: Engine, which: Sequence[ColumnElement[bool]], now: datetime, *, tell: bool = True) -> int:
+    """Complete the studies that are still receiving and meet these conditions, and tell the notifier in the same
+    transaction; how many there were."""
+    with reachable(engine), engine.begin() as connection:
+        rows = connection.execute(
+            update(Study)
+            .where(Study.status == StudyStatus.RECEIVING, *which)
+            .values(status=StudyStatus.COMPLETE, completed_at=now)
+            .returning(*notices.STUDY_COLUMNS)
+        ).all()
+        if tell:
+            notices.studies_complete(connection, rows, now)
+    return len(rows)
+
+
+def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path, *, tell: bool = True) -> int:
+    """Complete every study that has been quiet; how many there were. `tell`: the notifier.
 
     Raises
     ------
@@ -98,13 +112,8 @@ def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) ->
     for facility_id, slug in facilities:
         waiting = oldest(spool, slug)
         before = now if waiting is None else min(now, waiting)
-        with reachable(engine), engine.begin() as connection:
-            completed += connection.execute(
-                update(Study)
-                .where(Study.status == StudyStatus.RECEIVING, Study.last_received < before - quiet)
-                .where(Study.facility_id == facility_id)
-                .values(status=StudyStatus.COMPLETE, completed_at=now)
-            ).rowcount
+        quiet_ones = (Study.facility_id == facility_id, Study.last_received < before - quiet)
+        completed += complete(engine, quiet_ones, now, tell=tell)
     return completed
 
 

@@ -100,7 +100,7 @@ class Filer:
             self._file_ejected(ejected, batch)
         with reachable(self._engine):
             if batch.count(Result.CONFLICT, Result.QUARANTINED, Result.REPLACED):
-                quarantine_rows.sync(self._engine, self._quarantine)
+                quarantine_rows.sync(self._engine, self._quarantine, tell=self._settings.notifications.enabled)
         return batch
 
     def _file_examined(self, entries: Iterable[tuple[SpoolEntry, Hint | None]], batch: Batch) -> list[SpoolEntry]:

@@ -26,7 +26,7 @@ from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.observability.words import BATCH, LAG
-from noctis.repository import quarantine_rows, spool
+from noctis.repository import notices, quarantine_rows, spool
 from noctis.repository.hints import Hint, HintReceiver
 from noctis.repository.quarantine import Quarantine
 from noctis.repository.spool import SpoolEntry
@@ -129,6 +129,7 @@ class Archiver:
         self._unknown: set[str] = set()  # slugs that were complained of
         self._full: set[str] = set()  # slugs for which the archive has no room, which was told
         self._usage = UsageWriter(self._engine, settings)
+        self._tell = settings.notifications.enabled  # there is a notifier
         self._ledgers = _Due(LEDGER_SECONDS)
         self._completion = _Due(COMPLETION_SECONDS)
         self._ahead = completion.Ahead()
@@ -294,16 +295,18 @@ class Archiver:
             if ledger.QUARANTINED in kinds:
                 self._quarantine_sync.at = 0.0
         if self._quarantine_sync.now():
-            quarantine_rows.sync(self._engine, self._quarantine)
+            quarantine_rows.sync(self._engine, self._quarantine, tell=self._tell)
         if self._completion.now():
             quiet_seconds = self._settings.archiver.study_quiet_seconds
-            completed = completion.complete_quiet_studies(self._engine, quiet_seconds, self._home.spool)
-            completed += self._ahead.complete(self._engine, quiet_seconds, self._home.spool)
+            spool = self._home.spool
+            completed = completion.complete_quiet_studies(self._engine, quiet_seconds, spool, tell=self._tell)
+            completed += self._ahead.complete(self._engine, quiet_seconds, spool, tell=self._tell)
             if completed:
                 log.info("archiver.studies_completed", studies=completed)
         if self._forget.now():
             ledger.forget_old_associations(self._engine)
             activity.forget_old_activity(self._engine)
+            notices.forget_old(self._engine)
 
     # -- outages
 

@@ -19,7 +19,7 @@ def refresh(app: App) -> None:
     from noctis.repository import quarantine_rows
     from noctis.repository.quarantine import Quarantine
 
-    quarantine_rows.sync(app.engine(), Quarantine(app.home.quarantine))
+    quarantine_rows.sync(app.engine(), Quarantine(app.home.quarantine), tell=app.settings.notifications.enabled)
 
 
 @quarantine.command("list")

@@ -2,7 +2,7 @@
 the schema. Times are UTC. Patients' attributes are Unicode, decoded by their Specific Character Set.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -11,44 +11,21 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
     func,
     text,
     true,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime in UTC; what is stored in SQLite carries no zone and means UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is not UTC:
-            value = value.astimezone(UTC)
-        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-# SQLite gives rowids to INTEGER keys only; PostgreSQL's instance table outgrows 32 bits.
-Key = BigInteger().with_variant(Integer, "sqlite")
+import noctis.db.notifying  # noqa: F401 - its tables are part of the schema
+from noctis.db.base import Base as Base
+from noctis.db.base import Key, UtcDateTime
 
 
 class StudyStatus(StrEnum):
@@ -56,18 +33,6 @@ class StudyStatus(StrEnum):
 
     RECEIVING = "receiving"  # something arrived within study_quiet_seconds
     COMPLETE = "complete"  # quiet since then; a late instance re-opens it
-
-
-class Base(DeclarativeBase):
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
 
 
 class Facility(Base):

@@ -31,7 +31,7 @@ from noctis.config import Settings
 from noctis.db.engine import is_damaged, reading
 from noctis.db.models import Facility, Instance
 from noctis.errors import DatabaseError, StorageError
-from noctis.repository import slots
+from noctis.repository import notices, slots
 from noctis.repository.archive import Archive, Placing, SourceGoneError, same_content
 from noctis.repository.content import identity
 from noctis.repository.index_rows import Books, FacilityRow, FiledRow, InstanceKey, Raced, SeriesKey, StudyKey
@@ -83,6 +83,7 @@ class Index:
         self.archive = Archive(home.media, storage.layout, strict=strict, reserve_bytes=storage.reserve_bytes)
         self.quarantine = Quarantine(home.quarantine)
         self._policy = storage.conflict
+        self._tell = settings.notifications.enabled  # there is a notifier
 
     def relative(self, filing: Filing) -> str:
         """Where it belongs, below the archive's folder."""
@@ -333,6 +334,9 @@ class Index:
                 work.books.event(
                     facility_id, ACTOR, "study.late", uid, instances=study.reopened, late_instances=study.late_instances
                 )
+                if self._tell:
+                    counts = (study.reopened, study.late_instances)
+                    notices.study_late(work.books.connection, facility_id, study.id, uid, *counts)
                 log.warning("study.late", study=uid, instances=study.reopened)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Event, Facility, Quarantined
+from noctis.repository import notices
 from noctis.repository.quarantine import Quarantine, QuarantinedFile, read_note
 
 QUARANTINED: Table = Quarantined.__table__  # type: ignore[assignment]
@@ -17,8 +18,13 @@ EVENT: Table = Event.__table__  # type: ignore[assignment]
 OVER_CAP = "quarantine.over_cap"
 
 
-def sync(engine: Engine, quarantine: Quarantine) -> int:
+def sync(engine: Engine, quarantine: Quarantine, *, tell: bool = True) -> int:
     """Make the table say what the folders hold; returns how many rows changed. Files of unknown facilities wait.
+
+    Parameters
+    ----------
+    tell
+        The notifier, of what is new.
 
     Raises
     ------
@@ -39,6 +45,8 @@ def sync(engine: Engine, quarantine: Quarantine) -> int:
         if new:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             connection.execute(dialect.insert(QUARANTINED).on_conflict_do_nothing(), new)  # somebody does the same
+            if tell:
+                notices.quarantined(connection, new)
     return len(gone) + len(new)
 
 

@@ -61,6 +61,8 @@ def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], i
     }
     if settings.web.enabled:
         table["web"] = _web
+    if settings.notifications.enabled:
+        table["notifier"] = _notifier
     if settings.audit.syslog is not None:
         from noctis.audit import service as audit
 
@@ -77,6 +79,13 @@ def _web(settings: Settings, scoreboard: Scoreboard) -> int:
     except NoctisError as error:
         log.error("web.not_started", error=error.message, fix=error.fix)
         return ExitCode.FOUND_WRONG
+
+
+def _notifier(settings: Settings, scoreboard: Scoreboard) -> int:
+    """Loaded by the process itself, as `_web`."""
+    from noctis.notify import service
+
+    return service.run(settings, scoreboard)
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]

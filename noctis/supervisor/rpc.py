@@ -45,6 +45,7 @@ class NoctisInterface:
                 "audit": self._audit(parent.process_groups.get("audit")),
                 "scheduler": self._service(parent.process_groups["scheduler"]),
                 "web": self._optional(parent.process_groups.get("web")),
+                "notifier": self._notifier(parent.process_groups.get("notifier")),
             }
         )
 
@@ -117,6 +118,22 @@ class NoctisInterface:
     def _optional(self, group: "Group | None") -> dict[str, Any] | None:
         """None: it is switched off."""
         return None if group is None else self._service(group)
+
+    def _notifier(self, group: "Group | None") -> dict[str, Any] | None:
+        """None: `notifications.enabled` is false."""
+        if group is None:
+            return None
+        document = self._service(group)
+        board = next((each.scoreboard for each in group.active), None)
+        if board is not None:
+            heartbeat = board.get(Counter.HEARTBEAT_NS)
+            document |= {
+                "sent": board.get(Counter.INSTANCES),
+                "waiting_addresses": board.get(Counter.PENDING),
+                "last_sent_at": _iso(board.get(Counter.LAST_INSTANCE_NS)),
+                "heartbeat_seconds": round(max(0.0, time.time() - heartbeat / 1e9), 1) if heartbeat else None,
+            }
+        return document
 
     def _audit(self, group: "Group | None") -> dict[str, Any] | None:
         """None: `audit.syslog` is not set."""

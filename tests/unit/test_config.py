@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import SecretStr
 from pydantic import BaseModel
 
 from noctis.config import find_config, home_is_explicit, known_variables, load_settings
@@ -76,7 +77,9 @@ def test_every_setting_can_be_a_variable(name: str, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv(name, text)
     given = getattr(load_settings(), section)
     assert given.model_fields_set == {key}
-    assert str(getattr(given, key)) == (text if default is None else str(default))
+    found = getattr(given, key)
+    shown = found.get_secret_value() if isinstance(found, SecretStr) else str(found)
+    assert shown == (text if default is None else str(default))
 
 
 def _sample(section: str, key: str) -> str:
@@ -85,6 +88,8 @@ def _sample(section: str, key: str) -> str:
         return "7"
     samples = {
         ("audit", "syslog"): "tls://logs.example:6514",
+        ("smtp", "port"): "2525",
+        ("smtp", "sender"): "noctis@images.example",
         ("web", "base_path"): "/noctis",
         ("web", "url"): "https://images.example/noctis",
     }
