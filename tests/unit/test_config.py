@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import SecretStr
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from noctis.config import find_config, home_is_explicit, known_variables, load_settings
 from noctis.errors import ConfigError, ExitCode
