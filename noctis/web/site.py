@@ -15,6 +15,7 @@ from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.counts import received_since
 from noctis.repository.journal import Journal
+from noctis.repository.quarantine_list import FreshTable
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
@@ -25,6 +26,7 @@ from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
     from noctis.web.live import Watch
+from noctis.web.jobs import Jobs
 
 JOURNAL = "web"
 
@@ -49,6 +51,7 @@ class Site:
         from noctis.web.live import Watch
 
         return Watch(self)
+        self.jobs = Jobs()
 
     @property
     def base_path(self) -> str:
@@ -72,6 +75,10 @@ class Site:
     def logins(self) -> Logins:
         return Logins(self.engine, self.sessions)
 
+    @cached_property
+    def quarantine(self) -> FreshTable:
+        return FreshTable(self.engine, self.home.quarantine)
+
     def registry(self, actor: str) -> Registry:
         """The facilities, for one who changes them."""
         return Registry(self.engine, self.settings, actor=actor)
@@ -92,6 +99,7 @@ class Site:
 
     def close(self) -> None:
         self.sampler.close()
+        self.jobs.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 
