@@ -115,7 +115,7 @@ def device_of(remedy: Remedy, network: str | None) -> DeviceRecord:
 
 
 def networks_for(address: str) -> list[str]:
-    """Where a device at `address` may be said to be: that address alone, the network that is usual around it, anywhere."""
+    """Where a device at `address` may be said to be: that address alone, the network around it, anywhere."""
     try:
         host = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

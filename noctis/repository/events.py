@@ -102,7 +102,8 @@ def _look(
     if not rest:
         found = _fetch(connection, select(Event.id.label("id")).where(*bounds).order_by(*_ORDER).limit(limit), limit)
         return found, None if len(found) < limit else keyset.mark(found[-1]["at"], found[-1]["id"])
-    window = select(Event.id.label("id"), Event.at.label("at")).where(*bounds).order_by(*_ORDER).limit(WINDOW)
+    columns: tuple[Any, ...] = (Event.id.label("id"), Event.at.label("at"))
+    window = select(*columns).where(*bounds).order_by(*_ORDER).limit(WINDOW)
     found = _fetch(connection, window, limit, rest)
     if len(found) >= limit:
         return found, keyset.mark(found[-1]["at"], found[-1]["id"])

@@ -48,6 +48,7 @@ class Note:
     called: str = ""
     address: str = ""
     received_at: str = ""  # ISO 8601, UTC
+    into: str = ""  # slug: a release into this facility has been begun
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ class Quarantine:
         except FileNotFoundError:
             return []
 
+    def has(self, slug: str, name: str) -> bool:
+        """Whether a file of exactly this name is there; anything that is no plain name is not."""
+        if not name.endswith(".dcm") or "/" in name or "\0" in name:
+            return False
+        try:
+            return (self.folder(slug) / name).is_file()
+        except (OSError, ValueError):  # too long, or not to be encoded
+            return False
+
     def count(self, slug: str) -> int:
         """Instances in one facility's quarantine."""
         return len(self.names(slug))
@@ -102,7 +112,7 @@ class Quarantine:
                     raise QuarantineFullError(f"the quarantine of {slug} holds {cap} instances, its cap")
                 if not source.exists():  # somebody else was faster: their note stays
                     raise FileNotFoundError(errno.ENOENT, f"{source.name} is gone")
-                _write_note(target, note)
+                write_note(target, note)
                 _move(source, target)
         except OSError as error:
             raise StorageError(f"the quarantine cannot be written: {error.strerror}") from error
@@ -119,6 +129,25 @@ class Quarantine:
         for gone in (path, path.with_suffix(".json"), path.with_suffix(".tmp")):
             with contextlib.suppress(FileNotFoundError):
                 gone.unlink()
+
+
+@contextlib.contextmanager
+def taken(path: Path) -> Iterator[None]:
+    """Hold a quarantined file, so that nobody else releases or discards it meanwhile.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there (any more).
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            raise FileNotFoundError(errno.ENOENT, f"{path.name} is gone")
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -156,7 +185,8 @@ def _move(source: Path, target: Path) -> None:
         source.unlink(missing_ok=True)  # a rename leaves both names where they were names of one file already
 
 
-def _write_note(target: Path, note: Note) -> None:
+def write_note(target: Path, note: Note) -> None:
+    """The note beside the quarantined file `target`, durably."""
     temporary = target.with_suffix(".json.tmp")
     with temporary.open("w", encoding="utf-8") as file:
         json.dump(asdict(note), file, ensure_ascii=False, indent=1)

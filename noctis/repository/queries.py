@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Row, Select, func, literal_column, or_, select
 
 from noctis.db.engine import reading
-from noctis.db.models import AssociationRecord, Event, Facility, Instance, Quarantined, Refusal, Series, Study
+from noctis.db.models import AssociationRecord, Facility, Instance, Series, Study
 from noctis.errors import NotFoundError, UsageError
 from noctis.facilities.naming import CHECKING
 from noctis.repository.usage import Usage
@@ -163,12 +163,6 @@ def instances(
     return _fetch(engine, query.order_by(Instance.id.desc()).limit(limit))
 
 
-def refusals(engine: Engine, limit: int) -> list[dict[str, Any]]:
-    """Callers that were turned away, the latest first."""
-    order = (Refusal.last_seen.desc(), Refusal.id.desc())
-    return _fetch(engine, select(*Refusal.__table__.c).order_by(*order).limit(limit))
-
-
 def associations(
     engine: Engine, limit: int, *, facility_id: int | None = None, checks: bool = True
 ) -> list[dict[str, Any]]:
@@ -182,34 +176,6 @@ def associations(
         query = query.where(AssociationRecord.calling != CHECKING)
     order = (AssociationRecord.ended_at.desc(), AssociationRecord.id.desc())
     return _fetch(engine, query.order_by(*order).limit(limit))
-
-
-def events(
-    engine: Engine, limit: int, *, facility_id: int | None = None, action: str | None = None
-) -> list[dict[str, Any]]:
-    """Events, the latest first; those alone whose action is or begins with `action`."""
-    query = select(Facility.slug.label("facility"), *Event.__table__.c).outerjoin(
-        Facility, Facility.id == Event.facility_id
-    )
-    if facility_id is not None:
-        query = query.where(Event.facility_id == facility_id)
-    if action is not None:
-        query = query.where(Event.action.startswith(action, autoescape=True))
-    return _fetch(engine, query.order_by(Event.at.desc(), Event.id.desc()).limit(limit))
-
-
-def quarantined(
-    engine: Engine, limit: int, *, facility_id: int | None = None, name: str | None = None
-) -> list[dict[str, Any]]:
-    """Instances in quarantine, the latest first."""
-    query = select(Facility.slug.label("facility"), *Quarantined.__table__.c).join(
-        Facility, Facility.id == Quarantined.facility_id
-    )
-    if facility_id is not None:
-        query = query.where(Quarantined.facility_id == facility_id)
-    if name is not None:
-        query = query.where(Quarantined.name == name)
-    return _fetch(engine, query.order_by(Quarantined.received_at.desc(), Quarantined.id.desc()).limit(limit))
 
 
 def filed_instances(engine: Engine, facility: str, uids: Sequence[str]) -> list[tuple[str, str, datetime]]:

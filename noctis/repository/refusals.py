@@ -1,4 +1,4 @@
-"""The refusals ledger, as it is looked at and worked off: who was turned away, what was done about it, what is put away.
+"""The refusals ledger, as it is worked off: who was turned away, what was done about it, what is dismissed.
 
 Listeners and the archiver write the rows (`archiver.ledger`); here they are read, marked as mended, and dismissed.
 """

@@ -1,4 +1,4 @@
-"""What comes in from outside, as types that routes use: texts that any database takes, numbers that any column takes."""
+"""What comes in from outside, as types: texts that any database takes, numbers that any column takes."""
 
 from typing import Annotated
 

@@ -18,6 +18,7 @@ from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.counts import received_since
 from noctis.repository.journal import Journal
 from noctis.silence import Watch as SilenceWatch
+from noctis.repository.quarantine_list import FreshTable
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
@@ -30,6 +31,7 @@ from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
     from noctis.web.live import Watch
+from noctis.web.jobs import Jobs
 
 JOURNAL = "web"
 ALARMS_SECONDS = 60.0
@@ -58,6 +60,7 @@ class Site:
         from noctis.web.live import Watch
 
         return Watch(self)
+        self.jobs = Jobs()
 
     @property
     def base_path(self) -> str:
@@ -98,6 +101,10 @@ class Site:
             return 0  # the page itself tells
         return sum(state.raised for state in states if facility in (None, state.facility))
 
+    @cached_property
+    def quarantine(self) -> FreshTable:
+        return FreshTable(self.engine, self.home.quarantine)
+
     def registry(self, actor: str) -> Registry:
         """The facilities, for one who changes them."""
         return Registry(self.engine, self.settings, actor=actor)
@@ -119,6 +126,7 @@ class Site:
     def close(self) -> None:
         self.sampler.close()
         self.frames.close()
+        self.jobs.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
         if "observed" in self.__dict__:

@@ -108,7 +108,7 @@ def show_refusal(site: OnSite, refusal: RowId) -> RefusalOut:
 @router.post("/refusals/{refusal}/fix", dependencies=[allow(Right.OPERATE)])
 def fix_refusal(site: OnSite, caller: LoggedIn, refusal: RowId, choice: Fix | None = None) -> Fixed:
     """Do what lets this caller in: add the device, allow the network, enable the facility, bind the certificate."""
-    mended = refusal_rows.fix(site, caller, refusal, **(choice or Fix()).model_dump())
+    mended = refusal_rows.fix(site, caller, refusal, **(choice.model_dump() if choice else {}))
     shown = RefusalOut(**refusal_rows.one(site, refusal))
     return Fixed(facility=mended.facility, done=mended.words, refusal=shown)
 

@@ -1,6 +1,7 @@
 """Events: who changed what, and when."""
 
 from dataclasses import asdict, fields
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
@@ -37,9 +38,17 @@ def list_events(request: Request, site: OnSite) -> HTMLResponse:
     given = {name: value for name, value in asdict(asked).items() if value}
     facilities = sorted(site.snapshots.current().facilities, key=lambda each: each.name)
     prefixes = sorted({f"{action.partition('.')[0]}." for action in actions if "." in action})
-    values = {"page": page, "rows": rows, "asked": asked, "is_filtered": bool(given), "query": urlencode(given)}
-    choices = {"actors": actors, "actions": actions, "prefixes": prefixes, "facilities": facilities}
-    return render(request, "events.html", **values, **choices, after=after, problem=problem)
+    values: dict[str, Any] = {
+        "page": page,
+        "rows": rows,
+        "asked": asked,
+        "is_filtered": bool(given),
+        "query": urlencode(given),
+        "after": after,
+        "problem": problem,
+    }
+    choices: dict[str, Any] = {"actors": actors, "actions": actions, "prefixes": prefixes, "facilities": facilities}
+    return render(request, "events.html", **values, **choices)
 
 
 @router.get("/events.csv", dependencies=[allow(Right.SEE_ALL)])
