@@ -48,6 +48,11 @@ class Home:
         return self.root / "tls"
 
     @property
+    def frames(self) -> Path:
+        """Pictures of frames (`frames.cache`), made when the first is kept; may be deleted at any time."""
+        return self.root / "cache" / "frames"
+
+    @property
     def journal(self) -> Path:
         """Where listeners leave what the ledgers shall know (`repository.journal`)."""
         return self.run / "journal"

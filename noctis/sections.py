@@ -185,6 +185,7 @@ class WebSettings(Section):
     proxies: tuple[str, ...] = ()  # networks of reverse proxies, whose X-Forwarded-For and -Proto are believed
     session_hours: Annotated[float, Field(gt=0, le=8760)] = 12.0  # a login lasts so long at the most
     idle_minutes: Annotated[float, Field(gt=0, le=525600)] = 60.0  # and ends when nobody touched a page so long
+    cache_bytes: Bytes = 512 << 20  # of pictures of frames, on disk; 0: none are kept
 
     @field_validator("bind")
     @classmethod

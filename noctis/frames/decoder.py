@@ -2,8 +2,7 @@
 
 Takes requests (`protocol`) until the other side hangs up or nothing came for `IDLE_SECONDS`. Bounds itself before it
 loads anything that decodes: memory, processor time of each frame, no file can be written, no core is left. What a
-hostile file does to it costs this process and a placeholder, nothing else. Receiving goes first: it runs at the lowest
-priority.
+hostile file does to it costs this process and a placeholder, nothing else. Receiving goes first.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ from noctis.frames.protocol import Answer, ProtocolError, Request, receive_reque
 
 MEMORY_MAX = 1 << 30  # bytes of address space
 CPU_SECONDS = 10  # of one frame
-WALL_SECONDS = 30  # of one frame: the lowest priority may have to wait
+WALL_SECONDS = 30  # of one frame: a low priority may have to wait
 IDLE_SECONDS = 120.0  # without a request
 FILES_MAX = 64
 
@@ -52,6 +51,7 @@ def serve(sock: socket.socket) -> None:
     from noctis.frames.picture import Frames
 
     frames = Frames()
+    priority.behind()  # now that all is loaded, which somebody waits for
     while True:
         try:
             got = receive_request(sock)
@@ -87,7 +87,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    priority.lower()
     bound()
     sock = socket.socket(fileno=os.dup(0))
     sock.settimeout(IDLE_SECONDS)

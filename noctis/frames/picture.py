@@ -123,7 +123,8 @@ def _draw(frame: Array, dataset: Dataset, request: Request) -> tuple[dict[str, A
 
 def _coloured(frame: Array, dataset: Dataset) -> Array:
     try:
-        return apply_color_lut(frame, dataset)
+        coloured: Array = apply_color_lut(frame, dataset)
+        return coloured
     except (ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
         return frame  # in grey rather than not at all
 
@@ -141,7 +142,8 @@ def _eight_bits(frame: Array, dataset: Dataset) -> Array:
         bits = int(min(bits, max(8, described.number(dataset, "BitsStored") or bits)))
     elif not frame.max() >> 8:
         bits = 8  # entries of 8 bits in 16
-    return (frame >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    shifted: Array = (frame >> (bits - 8)).clip(0, 255).astype(np.uint8)
+    return shifted
 
 
 def _grey(frame: Array, dataset: Dataset, request: Request, info: dict[str, Any]) -> Array:

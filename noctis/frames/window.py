@@ -36,7 +36,8 @@ class Window:
             center, width = center - 0.5, width - 1
         if width <= 0:
             return np.where(values > center, 255.0, 0.0)
-        return np.clip(((values - center) / width + 0.5) * 255, 0, 255)
+        grey: Array = np.clip(((values - center) / width + 0.5) * 255, 0, 255)
+        return grey
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Table:
 
     def __call__(self, values: Array) -> Array:
         at = np.clip(np.nan_to_num(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
-        return self.entries[at].astype(np.float64)
+        found: Array = self.entries[at].astype(np.float64)
+        return found
 
     def grey(self, values: Array) -> Array:
         top = max(float((1 << self.bits) - 1), float(self.entries.max()), 1.0)
@@ -108,7 +110,7 @@ def to_grey(frame: Array, modality: Function, grey: Function, *, inverted: bool)
     """A frame as 8 bits a pixel."""
 
     def shown(values: Array) -> Array:
-        result = np.rint(np.nan_to_num(grey(modality(values.astype(np.float64))))).astype(np.uint8)
+        result: Array = np.rint(np.nan_to_num(grey(modality(values.astype(np.float64))))).astype(np.uint8)
         return 255 - result if inverted else result
 
     out = np.empty(frame.size, np.uint8)

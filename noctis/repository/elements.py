@@ -111,13 +111,13 @@ class _Walk:
     """One walk over one source."""
 
     def __init__(
-        self, source: Source, order: str, found: list[Element], text_max: int, digest_max: int | None, limit: int
+        self, source: Source, order: str, found: list[Element], digest_max: int | None, limit: int, whole: str
     ) -> None:
         self.source = source
         self.order = order
         self.found = found  # what is found is added to it
         self.problem = ""
-        self._text_max = text_max
+        self._whole = whole
         self._digest_max = digest_max
         self._limit = limit
         self._headers = HEADERS_MAX
@@ -284,12 +284,13 @@ class _Walk:
     def _take(self, level: _Level, made: Element, value: int) -> None:
         """The element's value, and what it means for those behind it."""
         tag, length = made.place[-1], made.length
-        raw = self.source.read(value, min(length, 4 * self._text_max, level.limit - value))
+        text_max = WHOLE_MAX if self._whole and self._whole == made.path else TEXT_MAX
+        raw = self.source.read(value, min(length, 4 * text_max, level.limit - value))
         if tag == _CHARACTER_SET:
             level.characters = character_set(raw)
         elif tag == _PIXEL_REPRESENTATION:
             level.signed = raw[:2] in (b"\1\0", b"\0\1")
-        shown = show(made.vr, raw, length, self.order, level.characters, self._text_max)
+        shown = show(made.vr, raw, length, self.order, level.characters, text_max)
         if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
             level.creators[(tag >> 16) << 8 | tag & 0xFF] = shown.text
         digest = self._digest(value, length) if (made.vr in BINARY_VRS or shown.cut) and length else ""
@@ -316,18 +317,18 @@ def elements(path: Path) -> list[Element]:
 
 
 def read_elements(
-    path: Path, *, text_max: int = TEXT_MAX, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX
+    path: Path, *, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX, whole: str = ""
 ) -> Listing:
     """The elements of a file.
 
     Parameters
     ----------
-    text_max
-        Characters of each value.
     digest_max
         Bytes of a value up to which it gets a digest; None: each does, which reads the whole file.
     limit
         Elements.
+    whole
+        The path of an element of which `WHOLE_MAX` characters are shown in place of `TEXT_MAX`.
 
     Raises
     ------
@@ -338,20 +339,19 @@ def read_elements(
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        return read_open(descriptor, text_max=text_max, digest_max=digest_max, limit=limit)
+        return read_open(descriptor, digest_max=digest_max, limit=limit, whole=whole)
     finally:
         os.close(descriptor)
 
 
 def read_open(
-    descriptor: int, *, text_max: int = TEXT_MAX, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX
+    descriptor: int, *, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX, whole: str = ""
 ) -> Listing:
     """`read_elements` of an open file; its position is neither used nor moved."""
     if os.pread(descriptor, _META_START, 0)[128:] != b"DICM":
         raise StorageError("this is no DICOM file", fix="its first 132 bytes are not those of PS3.10 §7.1")
-    text_max = min(text_max, WHOLE_MAX)
     found: list[Element] = []
-    meta = _Walk(Source(descriptor, _META_START), "<", found, text_max, digest_max, limit)
+    meta = _Walk(Source(descriptor, _META_START), "<", found, digest_max, limit, whole)
     try:
         start = meta.run(0, False, stop=lambda tag: tag >> 16 != 2)
         syntax = next((each.text for each in found if each.place == (_TRANSFER_SYNTAX,)), "")
@@ -365,7 +365,7 @@ def read_open(
                 source = inflated
                 problem = f"only the first {INFLATED_MAX >> 20} MiB were inflated" if source.cut else ""
         implicit, big = encoding(source, (syntax in IMPLICIT, syntax == BIG_ENDIAN))
-        walk = _Walk(source, ">" if big else "<", found, text_max, digest_max, limit)
+        walk = _Walk(source, ">" if big else "<", found, digest_max, limit, whole)
         walk.run(0, implicit)
         problem = problem or walk.problem
     except (_End, NotUnderstood, Truncated, HeaderError) as error:

@@ -15,6 +15,7 @@ from noctis.web import access, failures
 from noctis.web.api import docs
 from noctis.web.api import events as events_api
 from noctis.web.api import facilities as facilities_api
+from noctis.web.api import images as images_api
 from noctis.web.api import live as live_api
 from noctis.web.api import login as login_api
 from noctis.web.api import refusals as refusals_api
@@ -30,13 +31,14 @@ from noctis.web.pages import (
     login,
     refusals,
     users,
+    viewer,
 )
 from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (account, events, facilities, facility, facility_form, live, login, refusals, users)
-API = (events_api, facilities_api, live_api, login_api, refusals_api, users_api, docs)
+PAGES = (account, events, facilities, facility, facility_form, live, login, refusals, users, viewer)
+API = (events_api, facilities_api, images_api, live_api, login_api, refusals_api, users_api, docs)
 
 
 def create_app(site: Site) -> FastAPI:

@@ -11,6 +11,8 @@ from noctis.db.engine import make_engine
 from noctis.errors import SupervisorError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import SnapshotReader, write_if_changed
+from noctis.frames.cache import FrameCache
+from noctis.frames.pool import Pool
 from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.counts import received_since
@@ -21,6 +23,7 @@ from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
 from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
+from noctis.web.downloads import Places
 from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -42,6 +45,9 @@ class Site:
         self.sampler = Sampler(self.control, lambda since: received_since(self.engine, since))
         self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
         self.checklist = Checklist(settings, lambda: self.engine, self.doors)
+        self.downloads = Places()
+        self.frames = Pool()
+        self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
 
     @cached_property
     def watch(self) -> "Watch":
@@ -92,6 +98,7 @@ class Site:
 
     def close(self) -> None:
         self.sampler.close()
+        self.frames.close()
         if "engine" in self.__dict__:
             self.engine.dispose()
 
