@@ -19,7 +19,7 @@
     if (image.naturalWidth !== PLACEHOLDER_WIDTH || image.dataset.reason) return;
     const answer = await fetch(image.src, { cache: "force-cache" });
     image.dataset.reason = decodeURIComponent(answer.headers.get("Noctis-Reason") || "");
-    image.alt += ": " + image.dataset.reason;
+    image.alt = (image.alt ? `${image.alt}: ` : "") + image.dataset.reason;
   }
 
   const ours = (event) => event.target instanceof HTMLImageElement && "thumbnail" in event.target.dataset;
