@@ -17,8 +17,8 @@ from noctis.home import Home
 from noctis.observability.scoreboard import Scoreboard
 from noctis.repository.counts import received_since
 from noctis.repository.journal import Journal
-from noctis.silence import Watch as SilenceWatch
 from noctis.repository.quarantine_list import FreshTable
+from noctis.silence import Watch as SilenceWatch
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
 from noctis.users.logins import Logins
