@@ -51,6 +51,7 @@ class Site:
         self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
         self.checklist = Checklist(settings, lambda: self.engine, self.doors)
         self.downloads = Places()
+        self.jobs = Jobs()
         self.frames = Pool()
         self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
 
@@ -60,7 +61,6 @@ class Site:
         from noctis.web.live import Watch
 
         return Watch(self)
-        self.jobs = Jobs()
 
     @property
     def base_path(self) -> str:
