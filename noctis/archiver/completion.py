@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, insert, select, update
 
 from noctis.db.engine import reachable, reading
-from noctis.db.models import Facility, Study, StudyStatus
+from noctis.db.models import Event, Facility, Study, StudyStatus
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
 
@@ -106,6 +106,36 @@ def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path) ->
                 .values(status=StudyStatus.COMPLETE, completed_at=now)
             ).rowcount
     return completed
+
+
+def complete_now(engine: Engine, study_id: int, actor: str) -> bool:
+    """Complete one study though it has not been quiet long enough; whether it was receiving. The event names who did.
+
+    An instance that comes later re-opens it, as with any other.
+    """
+    with reachable(engine), engine.begin() as connection:
+        found = connection.execute(
+            select(Study.facility_id, Study.study_instance_uid, Study.instances)
+            .where(Study.id == study_id, Study.status == StudyStatus.RECEIVING)
+            .with_for_update()
+        ).first()
+        if found is None:
+            return False
+        connection.execute(
+            update(Study)
+            .where(Study.id == study_id)
+            .values(status=StudyStatus.COMPLETE, completed_at=datetime.now(UTC))
+        )
+        connection.execute(
+            insert(Event).values(
+                actor=actor,
+                action="study.completed",
+                facility_id=found.facility_id,
+                subject=found.study_instance_uid,
+                detail={"instances": found.instances},
+            )
+        )
+    return True
 
 
 def oldest(spool: Path, slug: str) -> datetime | None:

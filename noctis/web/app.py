@@ -10,12 +10,13 @@ from starlette.staticfiles import StaticFiles
 from noctis import __version__
 from noctis.web import access, failures
 from noctis.web.api import docs
+from noctis.web.api import studies as api_studies
 from noctis.web.guard import Guard
-from noctis.web.pages import account, facilities
+from noctis.web.pages import account, facilities, studies
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-ROUTERS = (account.router, facilities.router, docs.router)
+ROUTERS = (account.router, facilities.router, studies.router, api_studies.router, docs.router)
 
 
 def create_app(site: Site) -> FastAPI:

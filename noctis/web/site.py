@@ -36,6 +36,11 @@ class Site:
     def base_path(self) -> str:
         return self.settings.web.base_path or ""
 
+    @property
+    def pause_seconds(self) -> float:
+        """A pause of so long ends what a study's instances came in."""
+        return max(1.0, self.settings.archiver.study_quiet_seconds)
+
     @cached_property
     def engine(self) -> Engine:
         return make_engine(self.settings)
