@@ -78,6 +78,11 @@ class Details:
     looked_at: int  # instances
     whole: bool  # all were looked at
 
+    @property
+    def missing_total(self) -> int:
+        """Instance numbers that are missing, of all series."""
+        return sum(each.missing_total for each in self.numbers.values())
+
 
 def path_part(study_id: int, study_uid: str) -> str:
     """What names a study in an address, not yet quoted: its UID, or ~ and its number where that cannot be there."""

@@ -1,6 +1,7 @@
 """Studies: the list with its search and filters, and one study."""
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
@@ -50,7 +51,10 @@ def studies(request: Request, site: OnSite, caller: LoggedIn, asked: Asked) -> R
     values: dict[str, Any] = {"asked": asked, "found": page, "by_date": wanted.by_date}
     if _is_partial(request):
         answer = render(request, "studies/found.html", **values)
-        answer.headers["HX-Push-Url"] = f"{site.base_path}/studies{asked.query()}"
+        address = f"{site.base_path}/studies{asked.query()}"
+        shown = urlsplit(request.headers.get("hx-current-url", ""))
+        same = address == shown.path + (f"?{shown.query}" if shown.query else "")
+        answer.headers["HX-Push-Url"] = "false" if same else address
         return answer
     values |= {"facilities": _facilities(site, caller), "modalities": MODALITIES, "statuses": STATUSES}
     return render(request, "studies/list.html", **values)
