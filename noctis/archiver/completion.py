@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Row, insert, select, update
 
 from noctis.db.engine import reachable, reading
-from noctis.db.models import Facility, Study, StudyStatus
+from noctis.db.models import Event, Facility, Study, StudyStatus
 from noctis.repository import notices, slots
 from noctis.repository.index_values import file_time
 
@@ -79,15 +80,35 @@ def complete(engine: Engine, which: Sequence[ColumnElement[bool]], now: datetime
     """Complete the studies that are still receiving and meet these conditions, and tell the notifier in the same
     transaction; how many there were."""
     with reachable(engine), engine.begin() as connection:
-        rows = connection.execute(
-            update(Study)
-            .where(Study.status == StudyStatus.RECEIVING, *which)
-            .values(status=StudyStatus.COMPLETE, completed_at=now)
-            .returning(*notices.STUDY_COLUMNS)
-        ).all()
-        if tell:
-            notices.studies_complete(connection, rows, now)
-    return len(rows)
+        return len(_complete(connection, which, now, tell=tell))
+
+
+def complete_now(engine: Engine, study_id: int, actor: str, *, tell: bool = True) -> bool:
+    """Complete one study though it has not been quiet long enough; whether it was receiving. The event names who did.
+
+    An instance that comes later re-opens it, as with any other.
+    """
+    with reachable(engine), engine.begin() as connection:
+        found = _complete(connection, (Study.id == study_id,), datetime.now(UTC), tell=tell)
+        for row in found:
+            event = {"actor": actor, "action": "study.completed", "subject": row.study_instance_uid}
+            detail = {"instances": row.instances}
+            connection.execute(insert(Event).values(facility_id=row.facility_id, detail=detail, **event))
+    return bool(found)
+
+
+def _complete(
+    connection: Connection, which: Sequence[ColumnElement[bool]], now: datetime, *, tell: bool
+) -> Sequence[Row[Any]]:
+    rows = connection.execute(
+        update(Study)
+        .where(Study.status == StudyStatus.RECEIVING, *which)
+        .values(status=StudyStatus.COMPLETE, completed_at=now)
+        .returning(*notices.STUDY_COLUMNS)
+    ).all()
+    if tell:
+        notices.studies_complete(connection, rows, now)
+    return rows
 
 
 def complete_quiet_studies(engine: Engine, quiet_seconds: float, spool: Path, *, tell: bool = True) -> int:

@@ -5,24 +5,16 @@ a query never waits for it or fails by it, and a restore does not write into the
 Facilities and devices are another matter: the registry writes their events with the change itself.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from noctis.cli.common import App
+from noctis.repository.asked import asked_for
 from noctis.repository.journal import Journal
 
 JOURNAL = "operator"  # one file for all commands
-# What was typed is written down for these fields alone, and only what can be nothing else, wherever it was typed.
-KEPT = {
-    "study_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
-    "series_instance_uid": re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}"),
-    "modality": re.compile(r"[A-Za-z]{2}"),
-    "status": re.compile(r"receiving|complete"),
-    "limit": re.compile(r"[0-9]+"),
-}
 
 
 def note(app: App, action: str, subject: str = "", *, facility: str | None = None, **detail: Any) -> None:
@@ -47,11 +39,9 @@ def note_query(app: App, action: str, *, facility: str | None = None, **asked: s
     Parameters
     ----------
     asked
-        What was typed for each field, None for what was not. Values are left out but for those that `KEPT` knows.
+        What was typed for each field, None for what was not. Values are left out but for those that `asked.KEPT` knows.
     """
-    given = {name: value for name, value in asked.items() if value is not None}
-    values = {name: value for name, value in given.items() if name in KEPT and KEPT[name].fullmatch(str(value))}
-    _append(app, action, "", facility, {"fields": sorted(given), **values})
+    _append(app, action, "", facility, asked_for(**asked))
 
 
 def _append(app: App, action: str, subject: str, facility: str | None, detail: dict[str, Any]) -> bool:

@@ -130,8 +130,11 @@ class Study(Base):
         Index(None, "facility_id", "patient_id"),
         Index(None, "facility_id", "first_received"),
         Index(None, "accession_number"),
-        Index(None, "study_date"),
         Index(None, "status", "last_received"),
+        # the orders that lists are walked in (repository.search)
+        Index(None, "facility_id", "id"),
+        Index(None, "study_date", "id"),
+        Index(None, "facility_id", "study_date", "id"),
     )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
@@ -157,6 +160,7 @@ class Study(Base):
     last_received: Mapped[datetime] = mapped_column(UtcDateTime)
     completed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)  # when it last became complete
     late_instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))  # came after complete
+    words: Mapped[str] = mapped_column(Text, server_default=text("''"))  # repository.words
 
 
 class Series(Base):
@@ -333,13 +337,14 @@ class WebSession(Base):
 
 
 class StudyTerm(Base):
-    """A word that a study is found by, in lower case: its patient's name and ID, accession number, description."""
+    """A word that a study is found by (repository.words); its facility is tested without the study's row."""
 
     __tablename__ = "study_term"
-    __table_args__ = (Index(None, "term", "study_id"),)
+    __table_args__ = (Index(None, "study_id"), {"sqlite_with_rowid": False})
 
+    term: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), primary_key=True)
-    term: Mapped[str] = mapped_column(Text, primary_key=True)
+    facility_id: Mapped[int] = mapped_column(Key, primary_key=True)
 
 
 class ActivityDay(Base):

@@ -22,7 +22,8 @@ from sqlalchemy import (
 
 from noctis.db.models import StudyStatus
 from noctis.repository import index_statements as statements
-from noctis.repository.index_statements import EVENT, INSTANCE, SERIES, STUDY
+from noctis.repository.index_statements import EVENT, INSTANCE, SERIES, STUDY, TERM
+from noctis.repository.words import terms
 
 _T = TypeVar("_T")
 _CHUNK = 500  # values in one IN
@@ -54,6 +55,8 @@ class StudyState:
     status: str
     completed: bool  # it has been complete at least once
     late_instances: int
+    known_modalities: frozenset[str]  # those that it is found by already
+    new_words: str = ""  # of a study that this transaction made
     reopened: int = 0  # instances that came to it while it was complete
     removed_from: bool = False
 
@@ -132,23 +135,27 @@ class Books:
             self._lock_studies([key for key in wanted if key in new and key not in self.studies])
         if any(key not in self.studies for key in new):
             raise Raced
+        for values in missing:
+            self.studies[values["facility_id"], values["study_instance_uid"]].new_words = values["words"]
 
     def _lock_studies(self, keys: Sequence[StudyKey]) -> None:
         query = statements.studies(self._dialect)
         for facility_id, uids in sorted(_by_first(keys).items()):
             for chunk in _chunks(uids):
                 for row in self.connection.execute(query, {"facility_id": facility_id, "uids": chunk}):
+                    modalities = set(row.modalities.split("\\")) - {""}
                     self.studies[row.facility_id, row.study_instance_uid] = StudyState(
                         id=row.id,
                         series=row.series,
                         instances=row.instances,
                         bytes=row.bytes,
-                        modalities=set(row.modalities.split("\\")) - {""},
+                        modalities=modalities,
                         first_received=row.first_received,
                         last_received=row.last_received,
                         status=row.status,
                         completed=row.completed_at is not None,
                         late_instances=row.late_instances,
+                        known_modalities=frozenset(modalities),
                     )
 
     def open_series(self, new: Mapping[SeriesKey, Mapping[str, Any]], others: Iterable[SeriesKey] = ()) -> None:
@@ -239,6 +246,18 @@ class Books:
             self.connection.execute(
                 statements.COUNT_STUDY, [_study_values(state) for state in sorted(kept, key=lambda state: state.id)]
             )
+        self._add_terms()
+
+    def _add_terms(self) -> None:
+        """What new studies, and those with a new modality, are found by."""
+        rows: list[Mapping[str, Any]] = []
+        for (facility_id, _), state in self.studies.items():
+            modalities = state.modalities - state.known_modalities
+            if state.instances and (state.new_words or modalities):
+                found = terms(state.new_words, modalities)
+                rows += [{"term": term, "study_id": state.id, "facility_id": facility_id} for term in found]
+        if rows:
+            self._insert_if_absent(TERM, sorted(rows, key=lambda row: (row["term"], row["study_id"])))
 
     def _close_series(self) -> None:
         by_id = {study.id: study for study in self.studies.values()}

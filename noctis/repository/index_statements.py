@@ -25,12 +25,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from noctis.db.models import Event, Facility, Instance, Series, Study
+from noctis.db.models import Event, Facility, Instance, Series, Study, StudyTerm
 
 FACILITY: Table = Facility.__table__  # type: ignore[assignment]
 STUDY: Table = Study.__table__  # type: ignore[assignment]
 SERIES: Table = Series.__table__  # type: ignore[assignment]
 INSTANCE: Table = Instance.__table__  # type: ignore[assignment]
+TERM: Table = StudyTerm.__table__  # type: ignore[assignment]
 EVENT: Table = Event.__table__  # type: ignore[assignment]
 
 STUDY_COUNTS = (

@@ -9,6 +9,7 @@ from typing import Any
 from noctis.repository.filemeta import FileMeta
 from noctis.repository.header import Header
 from noctis.repository.names import is_uid
+from noctis.repository.words import study_words
 
 TEXT_MAX = 400  # characters of an attribute; PostgreSQL's indexes take 2704 bytes
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +74,7 @@ def _clean(text: str) -> str:
 
 def study_row(facility_id: int, filing: Filing) -> dict[str, Any]:
     header = filing.header
-    return {
+    row: dict[str, Any] = {
         "facility_id": facility_id,
         "study_instance_uid": filing.study_uid,
         "patient_id": bounded(header.patient_id),
@@ -90,6 +91,7 @@ def study_row(facility_id: int, filing: Filing) -> dict[str, Any]:
         "first_received": filing.received_at,
         "last_received": filing.received_at,
     }
+    return row | {"words": study_words(row)}
 
 
 def series_row(study_id: int, filing: Filing) -> dict[str, Any]:

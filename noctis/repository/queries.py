@@ -78,23 +78,26 @@ def _is_date(text: str) -> bool:
     return len(text) == 8 and text.isascii() and text.isdigit()
 
 
-def _plain(row: Row[Any]) -> dict[str, Any]:
+def plain(row: Row[Any]) -> dict[str, Any]:
+    """A row as a dictionary that JSON can say."""
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row._mapping.items()}
 
 
 def _fetch(engine: Engine, query: Select[Any]) -> list[dict[str, Any]]:
     with reading(engine) as connection:
-        return [_plain(row) for row in connection.execute(query)]
+        return [plain(row) for row in connection.execute(query)]
 
 
-def _studies() -> Select[Any]:
-    return select(Facility.slug.label("facility"), *Study.__table__.c).join(Facility, Facility.id == Study.facility_id)
+def study_columns() -> Select[Any]:
+    """Studies as lists have them: with the facility's slug, without what they are searched by."""
+    columns = [column for column in Study.__table__.c if column.name != "words"]
+    return select(Facility.slug.label("facility"), *columns).join(Facility, Facility.id == Study.facility_id)
 
 
 def studies(engine: Engine, wanted: StudyFilter, limit: int) -> list[dict[str, Any]]:
     """Studies, the latest received first."""
     order = (Study.last_received.desc(), Study.id.desc())
-    return _fetch(engine, _studies().where(*wanted.conditions()).order_by(*order).limit(limit))
+    return _fetch(engine, study_columns().where(*wanted.conditions()).order_by(*order).limit(limit))
 
 
 def one_study(engine: Engine, study_uid: str, facility_id: int | None = None) -> dict[str, Any]:
@@ -110,7 +113,7 @@ def one_study(engine: Engine, study_uid: str, facility_id: int | None = None) ->
     where = [Study.study_instance_uid == study_uid]
     if facility_id is not None:
         where.append(Study.facility_id == facility_id)
-    found = _fetch(engine, _studies().where(*where).limit(10))
+    found = _fetch(engine, study_columns().where(*where).limit(10))
     if not found:
         # not repeated: what was typed may be a patient's name or ID, and errors end in logs
         raise NotFoundError("no study has this Study Instance UID", fix="noctis study list")
@@ -124,10 +127,11 @@ def series_of(engine: Engine, *, study_uid: str, facility_id: int | None = None)
     """The series of one study, by number."""
     study = one_study(engine, study_uid, facility_id)
     rows = _fetch(engine, select(*Series.__table__.c).where(Series.study_id == study["id"]))
-    return sorted(rows, key=lambda row: (_number(row["series_number"]), row["series_instance_uid"]))
+    return sorted(rows, key=lambda row: (number_of(row["series_number"]), row["series_instance_uid"]))
 
 
-def _number(text: str) -> float:
+def number_of(text: str) -> float:
+    """An IS or DS as something to sort by; what is none comes last."""
     try:
         return float(text)
     except ValueError:

@@ -20,6 +20,7 @@ from noctis.web.api import live as live_api
 from noctis.web.api import login as login_api
 from noctis.web.api import quarantine as quarantine_api
 from noctis.web.api import refusals as refusals_api
+from noctis.web.api import studies as studies_api
 from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
 from noctis.web.pages import (
@@ -33,6 +34,7 @@ from noctis.web.pages import (
     login,
     quarantine,
     refusals,
+    studies,
     users,
     viewer,
 )
@@ -40,8 +42,33 @@ from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (account, events, facilities, facility, facility_form, health, live, login, quarantine, refusals, users, viewer)
-API = (events_api, facilities_api, images_api, live_api, login_api, quarantine_api, refusals_api, users_api, docs)
+PAGES = (
+    account,
+    events,
+    facilities,
+    facility,
+    facility_form,
+    health,
+    live,
+    login,
+    quarantine,
+    refusals,
+    studies,
+    users,
+    viewer,
+)
+API = (
+    events_api,
+    facilities_api,
+    images_api,
+    live_api,
+    login_api,
+    quarantine_api,
+    refusals_api,
+    studies_api,
+    users_api,
+    docs,
+)
 
 
 def create_app(site: Site) -> FastAPI:

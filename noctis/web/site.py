@@ -72,6 +72,11 @@ class Site:
         web = self.settings.web
         return web.certificate is not None or (web.url or "").startswith("https://")
 
+    @property
+    def pause_seconds(self) -> float:
+        """A pause of so long ends what a study's instances came in."""
+        return max(1.0, self.settings.archiver.study_quiet_seconds)
+
     @cached_property
     def engine(self) -> Engine:
         return make_engine(self.settings)

@@ -1,15 +1,18 @@
 """Pages from templates: Jinja2, escaped always; an undefined name is a fault, not an empty place."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noctis import __version__
+from noctis.repository import study_details
 from noctis.text import ago, duration, moment, size
 from noctis.users.roles import Right
 
@@ -33,6 +36,7 @@ def environment() -> Environment:
         "day": day,
         "seconds": seconds,
         "since": since,
+        "path_part": path_part,
     }
     made.globals |= {"version": __version__, "Right": Right}
     return made
@@ -83,3 +87,8 @@ def since(text: str, now: datetime) -> str:
 def day(date: str) -> str:
     """A DA as people read it: 20260131 → 2026-01-31; what is none stays as it is."""
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if len(date) == 8 and date.isdigit() else date
+
+
+def path_part(study: Mapping[str, Any]) -> str:
+    """What names a study in an address, quoted: `{{ base }}/studies/{{ slug }}/{{ study|path_part }}`."""
+    return quote(study_details.path_part(study["id"], study["study_instance_uid"]), safe="")
