@@ -87,7 +87,6 @@ def create_app(site: Site) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        root_path=site.base_path,
         redirect_slashes=False,  # such a redirect would name the host that the request names
         lifespan=lifespan,
     )

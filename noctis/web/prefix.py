@@ -17,5 +17,5 @@ class Prefix:
                 path += "/"
             elif not path.startswith(f"{self._base}/"):
                 path = self._base + path
-            scope = {**scope, "path": path}
+            scope = {**scope, "path": path, "root_path": self._base}
         await self._app(scope, receive, send)
