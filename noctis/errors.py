@@ -64,5 +64,19 @@ class SupervisorError(NoctisError):
     """The supervisor cannot be reached or refused a request."""
 
 
+class UnavailableError(NoctisError):
+    """There is no room for what is asked for at the moment.
+
+    Parameters
+    ----------
+    seconds
+        When to ask again.
+    """
+
+    def __init__(self, message: str, *, seconds: int) -> None:
+        super().__init__(message, fix=f"again in {seconds} seconds")
+        self.seconds = seconds
+
+
 class StorageError(NoctisError):
     """The spool, archive or quarantine cannot take or give a file."""

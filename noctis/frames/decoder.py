@@ -48,8 +48,9 @@ def bounded_time() -> Iterator[None]:
 
 def serve(sock: socket.socket) -> None:
     """Answer until there is nobody to answer."""
-    from noctis.frames.picture import Frames
+    from noctis.frames.picture import Frames, prepare
 
+    prepare()
     frames = Frames()
     priority.behind()  # now that all is loaded, which somebody waits for
     while True:

@@ -17,11 +17,6 @@ from noctis.frames import described, jpeg12
 from noctis.frames.protocol import Request
 from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, table_of, to_grey
 
-warnings.simplefilter("ignore")  # what pydicom has to say of a stranger's file
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-jpeg12.install()
-PIL.Image.MAX_IMAGE_PIXELS = None  # memory is bounded by the process's limit
-
 DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 SIDE_MAX = 16384  # pixels of a picture's side
 KEPT_MAX = 128 << 20  # bytes of a decoded frame that is kept for the next request
@@ -33,10 +28,18 @@ class NoPictureError(Exception):
     """There is none to be had, and why: words for people, nothing of the patient."""
 
 
+def prepare() -> None:
+    """For a process that does nothing else: what holds for all of its libraries."""
+    warnings.simplefilter("ignore")  # what pydicom has to say of a stranger's file
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    PIL.Image.MAX_IMAGE_PIXELS = None  # memory is bounded by the process's limit
+
+
 class Frames:
     """Makes pictures, and remembers the frame decoded last: a window that is dragged is one frame again and again."""
 
     def __init__(self) -> None:
+        jpeg12.install()
         self._kept: tuple[str, int, Array, Dataset] | None = None
 
     def forget(self) -> None:

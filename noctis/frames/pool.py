@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 import noctis
-from noctis.errors import NoctisError
+from noctis.errors import UnavailableError
 from noctis.frames.protocol import Answer, ProtocolError, Request, receive_answer, send_request
 
 log = structlog.get_logger()
@@ -33,11 +33,11 @@ FAILED_SECONDS = 600.0
 RETRY_SECONDS = 2  # what a browser is told
 
 
-class BusyError(NoctisError):
+class BusyError(UnavailableError):
     """All decoders are busy, and enough others wait for them."""
 
     def __init__(self) -> None:
-        super().__init__("too many frames are being asked for at once", fix=f"again in {RETRY_SECONDS} seconds")
+        super().__init__("too many frames are being asked for at once", seconds=RETRY_SECONDS)
 
 
 class GivenUpError(Exception):

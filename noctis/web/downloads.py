@@ -2,7 +2,7 @@
 
 A ZIP has its files as they are (stored) and is made while it is sent. A file that is not in the archive any more is
 named in MISSING.txt at its end; one that breaks off in the middle breaks the download off, visibly. A download ends
-when its reader goes away or takes nothing for `STALL_SECONDS`, and gives its place back.
+when its reader goes away or takes nothing any more (`protocol`), and gives its place back.
 """
 
 import io
@@ -13,20 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import anyio
-import structlog
 from fastapi.responses import StreamingResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from noctis.errors import NoctisError, StorageError
+from noctis.errors import StorageError, UnavailableError
 from noctis.repository.archived import FileGoneError, open_archived
 from noctis.repository.images import ImageRow
 from noctis.repository.names import safe_name
 
-log = structlog.get_logger()
-
 PIECE = 256 << 10  # bytes
-STALL_SECONDS = 60.0
 TOTAL_MAX = 4  # downloads at a time
 ACCOUNT_MAX = 2  # of one account
 RETRY_SECONDS = 10
@@ -35,11 +30,11 @@ ZIP = "application/zip"
 _MISSING = "MISSING.txt"
 
 
-class TooManyDownloadsError(NoctisError):
+class TooManyDownloadsError(UnavailableError):
     """All places for downloads are taken."""
 
     def __init__(self) -> None:
-        super().__init__("enough downloads are under way", fix="again when one of them has ended")
+        super().__init__("too many downloads are under way", seconds=RETRY_SECONDS)
 
 
 class Places:
@@ -80,14 +75,8 @@ class Download(StreamingResponse):
         self._account = account
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def in_time(message: Message) -> None:
-            with anyio.fail_after(STALL_SECONDS):
-                await send(message)
-
         try:
-            await super().__call__(scope, receive, in_time)
-        except TimeoutError:
-            log.info("web.download_stalled", seconds=STALL_SECONDS)  # and the connection ends before the answer does
+            await super().__call__(scope, receive, send)
         finally:
             close = getattr(self._pieces, "close", None)
             if close is not None:

@@ -8,7 +8,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
-from noctis.errors import ConflictError, DatabaseError, NoctisError, NotFoundError, SupervisorError, UsageError
+from noctis.errors import (
+    ConflictError,
+    DatabaseError,
+    NoctisError,
+    NotFoundError,
+    SupervisorError,
+    UnavailableError,
+    UsageError,
+)
 from noctis.users.logins import LockedError, RefusedError
 from noctis.users.passwords import BusyError
 from noctis.web.access import ForbiddenError, NobodyError
@@ -26,6 +34,7 @@ STATUS: dict[type[NoctisError], int] = {  # the first that fits
     UsageError: 422,
     DatabaseError: 503,
     SupervisorError: 503,
+    UnavailableError: 503,
 }
 
 
@@ -49,7 +58,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(NoctisError)
     def _expected(request: Request, error: NoctisError) -> Response:
         found = answer(request, status_of(error), error.message, error.fix)
-        if isinstance(error, LockedError):
+        if isinstance(error, LockedError | UnavailableError):
             found.headers["Retry-After"] = str(error.seconds)
         return found
 

@@ -12,9 +12,9 @@ from anyio import from_thread
 from fastapi import Request
 from fastapi.responses import Response
 
-from noctis.errors import NoctisError
+from noctis.errors import NotFoundError
 from noctis.frames.cache import key_of
-from noctis.frames.pool import BusyError, GivenUpError
+from noctis.frames.pool import GivenUpError
 from noctis.frames.protocol import Request as Wanted
 from noctis.repository.archived import FileGoneError, open_archived
 from noctis.repository.images import ImageRow
@@ -32,7 +32,7 @@ PLACEHOLDER_WIDTH = 161
 LINE = '<text x="80" y="{y}" fill="#dce3ec" font-family="sans-serif" font-size="12" text-anchor="middle">{text}</text>'
 
 
-class NoPictureError(NoctisError):
+class NoPictureError(NotFoundError):
     """There is none of this frame; the message says why."""
 
 
@@ -48,6 +48,8 @@ def picture(request: Request, site: Site, row: ImageRow, wanted: Wanted, *, vers
     ------
     NoPictureError
         The instance has no such frame, or it cannot be decoded.
+    FileGoneError
+        Its file is not in the archive.
     BusyError
         Too many wait for the decoders.
     """
@@ -64,7 +66,10 @@ def picture(request: Request, site: Site, row: ImageRow, wanted: Wanted, *, vers
         return Response(status_code=304, headers=headers)
     found = site.pictures.get(key)
     if found is None:
-        answer = site.frames.picture(wanted, _opener(site, row), _asker(request))
+        try:
+            answer = site.frames.picture(wanted, _opener(site, row), _asker(request))
+        except GivenUpError:
+            return Response(status_code=204)  # nobody reads it
         if answer.reason:
             raise NoPictureError(answer.reason)
         found = answer.info, answer.body
@@ -94,19 +99,6 @@ def placeholder(reason: str) -> Response:
     return Response(body, media_type="image/svg+xml", headers=headers)
 
 
-def busy(error: BusyError) -> Response:
-    """What a browser that comes too early is told."""
-    from noctis.frames.pool import RETRY_SECONDS
-
-    problem = {"title": error.message, "status": 503, "detail": error.fix}
-    return Response(
-        json.dumps(problem),
-        503,
-        media_type="application/problem+json",
-        headers={"Retry-After": str(RETRY_SECONDS)},
-    )
-
-
 def _wrapped(text: str, width: int = 24, lines: int = 4) -> list[str]:
     import textwrap
 
@@ -125,6 +117,3 @@ def _asker(request: Request) -> Callable[[], bool]:
         return not gone
 
     return wanted
-
-
-__all__ = ["BusyError", "GivenUpError", "NoPictureError", "busy", "picture", "picture_or_placeholder", "placeholder"]

@@ -130,12 +130,7 @@ def _frame(
     instead: bool,
 ) -> Response:
     give: Callable[..., Response] = pictures.picture_or_placeholder if instead else pictures.picture
-    try:
-        return give(request, site, row, wanted, version=version)
-    except pictures.BusyError as error:
-        return pictures.busy(error)
-    except pictures.GivenUpError:
-        return Response(status_code=204)  # nobody reads it
+    return give(request, site, row, wanted, version=version)
 
 
 def _wanted(
