@@ -44,6 +44,7 @@ class Site:
         self.sampler = Sampler(self.control, lambda since: received_since(self.engine, since))
         self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
         self.checklist = Checklist(settings, lambda: self.engine, self.doors)
+        self.jobs = Jobs()
 
     @cached_property
     def watch(self) -> "Watch":
@@ -51,7 +52,6 @@ class Site:
         from noctis.web.live import Watch
 
         return Watch(self)
-        self.jobs = Jobs()
 
     @property
     def base_path(self) -> str:
