@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import warnings
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from noctis.archiver.ledger import forget_old_associations, write_ledgers
 from noctis.config import Settings
 from noctis.db import models
 from noctis.facilities.registry import Registry
+from noctis.repository import refusals
 from noctis.repository.journal import Journal
+from noctis.repository.refusals import RefusalFilter
 from tests.books import rows
 
 MORNING, NOON = "2026-01-02T08:00:00+00:00", "2026-01-02T12:00:00+00:00"
@@ -77,6 +79,49 @@ def test_repeated_refusals_are_counted(journal: Journal, folder: Path, engine: E
     assert found["CT1"]["last_seen"] == datetime.fromisoformat(NOON)
     assert found["CT1"]["fix"] == "noctis device add"
     assert list(folder.iterdir()) == []
+
+
+def test_what_would_let_it_in_is_kept_and_follows_the_last_refusal(
+    journal: Journal, folder: Path, engine: Engine
+) -> None:
+    refuse(journal, at=NOON, remedy={"kind": "add-device", "facilities": ["central"], "device": "CT1"})
+    refuse(journal, at=MORNING, remedy={"kind": "call"})
+    refuse(journal, calling="OLD")
+    refuse(journal, calling="BAD", remedy={"kind": "add-device", "device": ["x"]})
+    refuse(journal, calling="ODD", remedy={"kind": "add-device", "device": "\0\ud800" + "x" * 5000})
+    write_ledgers(engine, folder)
+    found = {row["calling"]: row["remedy"] for row in rows(engine, models.Refusal)}
+    assert found["CT1"] == {"kind": "add-device", "facilities": ["central"], "device": "CT1"}
+    assert (found["OLD"], found["BAD"]) == ({}, {})
+    assert found["ODD"]["device"].startswith("\ufffd")
+    assert len(found["ODD"]["device"]) <= ledger.TEXT_MAX
+    refuse(journal, at="2026-01-02T13:00:00+00:00", remedy={"kind": "call"})
+    write_ledgers(engine, folder)
+    assert {row["calling"]: row["remedy"] for row in rows(engine, models.Refusal)}["CT1"] == {"kind": "call"}
+
+
+def test_who_was_let_in_after_its_refusal_was_mended(journal: Journal, folder: Path, engine: Engine) -> None:
+    for calling in ("CT1", "CT2", "CT3", "CT4", "CT5"):
+        refuse(journal, calling=calling, at=MORNING)
+    write_ledgers(engine, folder)
+    found = {row["calling"]: row["id"] for row in refusals.page(engine, RefusalFilter(), 10).rows}
+    for calling in ("CT1", "CT2", "CT3", "CT4"):
+        refusals.mark_mended(engine, found[calling], "anna", "central")
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    associate(journal, 1, calling="CT1", started_at=later, ended_at=later)
+    associate(journal, 2, calling="CT2", started_at=MORNING, ended_at=later)  # it was in before
+    associate(journal, 3, calling="CT3", started_at=later, ended_at=later, slug="north")
+    associate(journal, 4, calling="CT4", started_at=later, ended_at=later, address="192.0.2.8")
+    associate(journal, 5, calling="CT5", started_at=later, ended_at=later)  # nobody has done anything about it
+    write_ledgers(engine, folder)
+    states = {row["calling"]: row["state"] for row in refusals.page(engine, RefusalFilter(), 10).rows}
+    assert states == {"CT1": "let-in", "CT2": "waiting", "CT3": "waiting", "CT4": "waiting", "CT5": "open"}
+    again = (datetime.now(UTC) + timedelta(seconds=9)).isoformat()
+    refuse(journal, calling="CT1", at=again)
+    refuse(journal, calling="CT2", at=again)
+    write_ledgers(engine, folder)
+    states = {row["calling"]: row["state"] for row in refusals.page(engine, RefusalFilter(), 10).rows}
+    assert (states["CT1"], states["CT2"]) == ("open", "open")
 
 
 def test_associations_and_events_are_written_once(journal: Journal, folder: Path, engine: Engine) -> None:

@@ -9,8 +9,11 @@ from noctis.config import Settings
 from noctis.db import models
 from noctis.errors import NotFoundError, UsageError
 from noctis.facilities.registry import Registry
-from noctis.repository import queries
+from noctis.repository import events, quarantine_list, queries, refusals
+from noctis.repository.events import EventFilter
+from noctis.repository.quarantine_list import QuarantineFilter
 from noctis.repository.queries import StudyFilter
+from noctis.repository.refusals import RefusalFilter
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -146,10 +149,13 @@ def test_ledgers(engine: Engine, facility: int) -> None:
                 insert(models.Quarantined),
                 {"facility_id": facility, "name": f"{number}.dcm", "reason": "conflict", "received_at": when},
             )
-    (latest, _) = queries.refusals(engine, 10)
+    (latest, _) = refusals.page(engine, RefusalFilter(), 10).rows
     assert {"called", "calling", "address", "reason", "fix", "count", "first_seen", "last_seen"} <= latest.keys()
     assert (latest["calling"], latest["count"]) == ("X2", 2)
     assert [row["association_id"] for row in queries.associations(engine, 10, facility_id=facility)] == ["2", "1"]
-    assert [row["name"] for row in queries.quarantined(engine, 1)] == ["2.dcm"]
-    assert [row["name"] for row in queries.quarantined(engine, 9, facility_id=facility, name="1.dcm")] == ["1.dcm"]
-    assert [row["action"] for row in queries.events(engine, 10, facility_id=facility)] == ["facility.added"]
+    quarantined = quarantine_list.page(engine, QuarantineFilter(facility_id=facility), 1)
+    assert [row["name"] for row in quarantined.rows] == ["2.dcm"]
+    rest = quarantine_list.page(engine, QuarantineFilter(), 1, quarantined.next)
+    assert ([row["name"] for row in rest.rows], rest.next) == (["1.dcm"], None)
+    assert quarantine_list.one(engine, "central", "1.dcm")["reason"] == "conflict"
+    assert [row["action"] for row in events.stream(engine, EventFilter(facility_id=facility))] == ["facility.added"]
