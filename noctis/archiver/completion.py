@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, insert, select, update
 
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Event, Facility, Study, StudyStatus
@@ -99,7 +99,7 @@ def complete_now(engine: Engine, study_id: int, actor: str, *, tell: bool = True
 
 def _complete(
     connection: Connection, which: Sequence[ColumnElement[bool]], now: datetime, *, tell: bool
-) -> Sequence[Row[Any]]:
+) -> Sequence[Any]:
     rows = connection.execute(
         update(Study)
         .where(Study.status == StudyStatus.RECEIVING, *which)
