@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from noctis.observability.boards import folder_of
 from noctis.web.metrics.catalogue import METRICS
-from tests.monitoring import dashboard_metrics, missing, rule_metrics
+from tests.monitoring import dashboard_metrics, missing, promtool, rule_metrics
 from tests.support import free_port, wait_for
 from tests.system.conftest import MakeNoctis, Noctis
 from tests.system.senders import StubbornSender, echoscu
@@ -239,4 +240,23 @@ def test_the_dashboard_and_the_rules_name_what_there_is(noctis: Noctis) -> None:
     for named in (dashboard_metrics(), rule_metrics()):
         assert named
         assert set(missing(named, there)) <= absent
-    assert folder_of(noctis.home).is_dir()
+
+
+def test_promtool_finds_nothing_wrong_in_a_scrape(noctis: Noctis) -> None:
+    path = promtool()
+    if path is None:
+        pytest.skip("promtool is not installed; scripts/test fetches it")
+    noctis.start()
+    central = noctis.json("facility", "add", 'Zürich "Süd" {x="1"} \\ <script>')
+    send(noctis, central, 1, 1)
+    wait_scrape(noctis, lambda found: total(found, "noctis_archiver_filed_instances_total"), "something to tell of")
+    text = get(noctis, "/metrics").encode()
+    done = subprocess.run([path, "check", "metrics"], input=text, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_counts_are_kept_where_nobody_else_reads_them(noctis: Noctis) -> None:
+    noctis.start()
+    folder = folder_of(noctis.home)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}

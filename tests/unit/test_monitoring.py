@@ -1,4 +1,4 @@
-"""The dashboard, the alerts and docs/monitoring.md name what there is, and Prometheus's own tool finds nothing wrong."""
+"""The dashboard, the alerts and docs/monitoring.md name what there is; Prometheus's own tool finds nothing wrong."""
 
 import re
 import subprocess
