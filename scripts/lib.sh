@@ -40,6 +40,23 @@ install_packages() {
         fail "apt-get could not install $*"
 }
 
+# ensure_promtool : Prometheus's checker of rules in .venv. Debian's package of it starts a server, so nothing is
+# installed: the one program is taken out of the package. Where that cannot be had, the tests that want it are skipped.
+ensure_promtool() {
+    local folder
+    if command -v promtool >/dev/null || [ -x "$venv/bin/promtool" ]; then
+        return
+    fi
+    say "Fetching promtool (from Debian's package prometheus)"
+    folder=$(mktemp -d)
+    if (cd "$folder" && apt-get download -q prometheus && dpkg-deb --extract prometheus_*.deb .) >&2; then
+        install -m 755 "$folder/usr/bin/promtool" "$venv/bin/promtool"
+    else
+        say "promtool cannot be fetched: its tests are skipped"
+    fi
+    rm -rf "$folder"
+}
+
 # find_python : a Python that is new enough, into `python`. PYTHON names another one.
 find_python() {
     local candidate

@@ -52,9 +52,9 @@ def _told(groups: "list[Group]", boards: list[Scoreboard]) -> dict[str, Any]:
     for board in boards:
         for slug, row in board.rows().items():
             rows.setdefault(slug, []).append((row, board in running))
-    states = [str(group.state()) for group in groups]
+    shown = next((group for group in groups if group.active), groups[-1] if groups else None)
     return {
-        "state": states[-1] if states else None,  # a port that was changed: of the new one
+        "state": None if shown is None else str(shown.state()),  # a port that was changed: of the new one
         "counts": _summed([(board, board in running) for board in boards]),
         "facilities": {slug: _summed(found) for slug, found in rows.items()},
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +21,7 @@ from noctis.db.engine import make_engine
 from noctis.errors import SupervisorError
 from noctis.facilities.records import FacilityRecord
 from noctis.facilities.registry import Registry
+from noctis.observability.boards import folder_of
 from noctis.repository.slots import everything_waiting
 from noctis.supervisor.control import Control
 from tests import privacy
@@ -267,6 +269,7 @@ class Noctis:
                 process.wait(5)
             except psutil.TimeoutExpired:
                 process.kill()
+        shutil.rmtree(folder_of(self.home), ignore_errors=True)
 
     def log_tail(self, lines: int = 60) -> str:
         if not self.log.exists():

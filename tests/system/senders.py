@@ -176,6 +176,12 @@ class StubbornSender(threading.Thread):
     def tell_to_stop(self) -> None:
         self._stop_requested.set()
 
+    def stop_at_limit(self) -> list[str]:
+        """Wait until it has sent what it may; what was acknowledged."""
+        self.join(180)
+        assert not self.is_alive(), "a sender hangs"
+        return self.acknowledged
+
     def stop(self) -> list[str]:
         """End after the instance in hand; what was acknowledged."""
         self.tell_to_stop()

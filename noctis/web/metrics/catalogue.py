@@ -39,6 +39,7 @@ SECTIONS = (
             (*PORT, "port", "ae_title", "name"),
             "Its port, AE title and facility's name; always 1.",
         ),
+        ("listener_enabled", "gauge", PORT, "1: it shall be up; 0: its facility is disabled."),
         ("listener_restarts_total", "counter", PORT, "Processes that were started in the place of one that ended."),
         ("connections_total", "counter", PORT, "TCP connections taken."),
         ("connections_open", "gauge", PORT, "TCP connections open now."),
@@ -136,3 +137,19 @@ SECTIONS = (
     ),
 )
 METRICS = {each.name: each for section in SECTIONS for each in section.metrics}
+
+
+def reference() -> str:
+    """The tables of docs/monitoring.md."""
+    lines: list[str] = []
+    for section in SECTIONS:
+        lines += [f"### {section.title}", "", "| metric | type | labels | |", "|---|---|---|---|"]
+        for each in section.metrics:
+            labels = " ".join(f"`{label}`" for label in each.labels)
+            lines.append(f"| `{each.name}` | {each.kind} | {labels} | {each.text} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference())

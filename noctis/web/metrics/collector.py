@@ -133,6 +133,7 @@ def _listeners(found: Families, told: dict[str, Any], snapshot: Snapshot, server
         port, title = (facility.port, facility.ae_title) if facility else (server.port, server.ae_title)
         found.info("noctis_listener_info", slug, kind, str(port), title, facility.name if facility else "")
         found.set("noctis_listener_up", listener["state"] in GOOD, slug, kind)
+        found.set("noctis_listener_enabled", not slug or (facility is not None and facility.enabled), slug, kind)
         found.set("noctis_listener_restarts_total", counts.get("restarts", 0), slug, kind)
         found.set("noctis_connections_total", counts.get("connections", 0), slug, kind)
         found.set("noctis_connections_open", counts.get("open", 0), slug, kind)
