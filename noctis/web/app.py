@@ -18,15 +18,16 @@ from noctis.web.api import facilities as facilities_api
 from noctis.web.api import live as live_api
 from noctis.web.api import login as login_api
 from noctis.web.api import refusals as refusals_api
+from noctis.web.api import silence as silence_api
 from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
-from noctis.web.pages import account, events, facilities, facility, facility_form, live, login, refusals, users
+from noctis.web.pages import account, events, facilities, facility, facility_form, live, login, refusals, silence, users
 from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
-PAGES = (login, account, facilities, facility, facility_form, live, refusals, events, users)
-API = (login_api, facilities_api, live_api, refusals_api, events_api, users_api, docs)
+PAGES = (login, account, facilities, facility, facility_form, live, refusals, silence, events, users)
+API = (login_api, facilities_api, live_api, refusals_api, silence_api, events_api, users_api, docs)
 
 
 def create_app(site: Site) -> FastAPI:
