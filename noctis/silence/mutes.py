@@ -18,6 +18,7 @@ from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.silence.state import ACKNOWLEDGED, MUTED
 
 REASON_MAX = 500  # characters
+UNTIL_MAX = timedelta(days=36_500)  # ahead
 UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _LENGTH = re.compile(r"(\d{1,5})([hdw])")
 UNTIL_FIX = "a date such as 2026-12-24, a time such as 2026-12-24T08:00, or a length such as 12h, 3d or 2w"
@@ -52,10 +53,11 @@ class Mutes:
         Raises
         ------
         NotFoundError, UsageError
-            There is no such facility or device, or `until` is past.
+            There is no such facility or device, or `until` is past or too far away.
         """
-        if until is not None and until <= datetime.now(UTC):
-            raise UsageError("the time until which to mute is past", fix=UNTIL_FIX)
+        now = datetime.now(UTC)
+        if until is not None and not now < until < now + UNTIL_MAX:
+            raise UsageError("the time until which to mute is past, or too far away", fix=UNTIL_FIX)
         with self._saying(slug, device) as (session, facility):
             self._say(session, facility, device, MUTED, reason, until=until)
 

@@ -20,6 +20,7 @@ from noctis.web.api import live as live_api
 from noctis.web.api import login as login_api
 from noctis.web.api import quarantine as quarantine_api
 from noctis.web.api import refusals as refusals_api
+from noctis.web.api import silence as silence_api
 from noctis.web.api import studies as studies_api
 from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
@@ -34,6 +35,7 @@ from noctis.web.pages import (
     login,
     quarantine,
     refusals,
+    silence,
     studies,
     users,
     viewer,
@@ -53,6 +55,7 @@ PAGES = (
     login,
     quarantine,
     refusals,
+    silence,
     studies,
     users,
     viewer,
@@ -65,6 +68,7 @@ API = (
     login_api,
     quarantine_api,
     refusals_api,
+    silence_api,
     studies_api,
     users_api,
     docs,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from functools import partial as partial_
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -46,17 +47,22 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A page, or a part of one.
 
     Templates have besides: `base`, where the pages begin; `path`, below it; `user`, a `Caller` or None; `partial`,
-    whether htmx asks, so that a part is enough; `now`.
+    whether htmx asks, so that a part is enough; `now`; for a user `alarms_raised()`, how many silences alarm.
     """
     site = request.app.state.site
     path = path_of(request)
     caller = getattr(request.state, "caller", None)
     partial = request.headers.get("hx-request") == "true"
-    html = (
-        environment()
-        .get_template(template)
-        .render(base=site.base_path, user=caller, path=path, partial=partial, now=datetime.now(UTC), **values)
-    )
+    given: dict[str, Any] = {
+        "base": site.base_path,
+        "user": caller,
+        "path": path,
+        "partial": partial,
+        "now": datetime.now(UTC),
+    }
+    if caller is not None:
+        given["alarms_raised"] = partial_(site.alarms, caller.account.facility)
+    html = environment().get_template(template).render(**given, **values)
     return HTMLResponse(html, status)
 
 

@@ -54,17 +54,17 @@ def _complete(noctis: Noctis) -> int:
 
 def _habit(noctis: Noctis, facility_id: int, calling: str, hours: range, workdays: int) -> None:
     """Weeks of what a device would have sent."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
     for back in range(1, WEEKS * 7):
-        day = now - timedelta(days=back)
-        if day.weekday() >= workdays:
-            continue
-        for hour in hours:
-            at = day.replace(hour=hour, tzinfo=None)
+        day = today - timedelta(days=back)
+        if day.weekday() < workdays:
+            last = (day + timedelta(hours=hours[-1], minutes=40)).isoformat(sep=" ", timespec="microseconds")
             noctis.sql(
-                "INSERT INTO activity_hour (facility_id, calling, hour, associations, instances, bytes)"
-                " VALUES (?, ?, ?, 4, 480, 251658240) ON CONFLICT DO NOTHING",
+                "INSERT INTO activity_day (facility_id, calling, day, hours, last_at, associations, instances, bytes)"
+                " VALUES (?, ?, ?, ?, ?, 40, 4800, 2516582400) ON CONFLICT DO NOTHING",
                 facility_id,
                 calling,
-                at.isoformat(sep=" ", timespec="microseconds"),
+                (day - datetime(1970, 1, 1)).days,
+                sum(1 << hour for hour in hours),
+                last,
             )

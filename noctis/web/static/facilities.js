@@ -7,7 +7,7 @@ let answered = Date.now();
 document.addEventListener("htmx:after:swap", () => { answered = Date.now(); });
 setInterval(() => {
   for (const part of document.querySelectorAll("[data-live]")) {
-    part.classList.toggle("stale", Date.now() - answered > STALE_MS);
+    part.classList.toggle("stale", Date.now() - answered > (Number(part.dataset.live) || STALE_MS));
   }
 }, 1000);
 
