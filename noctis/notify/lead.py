@@ -51,5 +51,5 @@ class Lead:
         self._held = self._engine.dialect.name != "postgresql"
         if connection is not None:
             with contextlib.suppress(Exception):
-                connection.invalidate()  # a lock of a session goes with it, not with its return to the pool
+                connection.detach()  # a lock of a session goes with it, not with its return to the pool
                 connection.close()

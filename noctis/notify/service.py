@@ -25,7 +25,7 @@ from noctis.db.notifying import NotifierState
 from noctis.errors import ExitCode, NoctisError
 from noctis.notify import observers, outbox
 from noctis.notify.conditions import Conditions
-from noctis.notify.dispatcher import Dispatcher
+from noctis.notify.dispatcher import CLOSE_SECONDS, Dispatcher
 from noctis.notify.intake import Intake
 from noctis.notify.kinds import TEST, Channel, Kind
 from noctis.notify.lead import Lead
@@ -44,6 +44,7 @@ LOOK_SECONDS = 1.0
 BACKOFF_SECONDS = (0.5, 10.0)  # first and longest wait while the database is away
 WEBHOOK_BATCH = 20  # deliveries of one address that are tried in one go
 WAITING_SHARE = 20  # looking for what waits takes at most so small a part of the time: 1 in 20
+WAITING_MAX = 10.0  # seconds; and is done so often
 PRUNE_SECONDS = 3600.0
 RECEIPT_SECONDS = 60.0
 REFUSALS = "refusals"  # in the table notifier_state
@@ -102,6 +103,9 @@ class Notifier:
         self._backoff = BACKOFF_SECONDS[0]
 
     def close(self) -> None:
+        self._keeper.stop()
+        if self._receipts is not None:
+            self._receipts.join(CLOSE_SECONDS)
         self._dispatcher.close()
         self._lead.give_up()
         self._engine.dispose()
@@ -186,7 +190,7 @@ class Notifier:
         began = self._clock()
         if began >= self._waiting_at:
             self._waiting = outbox.waiting(self._engine, datetime.now(UTC))
-            self._waiting_at = self._clock() + WAITING_SHARE * (self._clock() - began)
+            self._waiting_at = self._clock() + min(WAITING_SHARE * (self._clock() - began), WAITING_MAX)
             self._scoreboard.set(Counter.PENDING, len(self._waiting))
         now = datetime.now(UTC)
         ready = [each for each, at in self._waiting.items() if at <= now and each not in self._dispatcher.busy]

@@ -6,7 +6,9 @@ whose content is the same is not made again; another one is the next revision. A
 a kill in between writes the same file again. E-mail and webhooks go through the outbox, in the row's transaction.
 """
 
+import contextlib
 import os
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -53,6 +55,10 @@ def path_of(settings: Settings, slug: str, day: str) -> Path:
     return folder(settings) / slug / f"{day}.json"
 
 
+class _Stopped(Exception):
+    """The process shall end."""
+
+
 class Keeper:
     """One home's receipts. One thread.
 
@@ -70,6 +76,7 @@ class Keeper:
         self._rules = Rules(engine, settings, "notifier")
         self._now = now
         self._scanned_at: float | None = None  # monotonic
+        self._stopped = threading.Event()
         self._passed: date | None = None  # the day up to which receipts are due
 
     def look(self) -> int:
@@ -84,7 +91,20 @@ class Keeper:
         if self._scanned_at is None or until != self._passed or time.monotonic() - self._scanned_at >= SCAN_SECONDS:
             self._scan()
             self._scanned_at, self._passed = time.monotonic(), until
-        return sum(self._make(row) for row in self._due(until) if self._is_filed(row))
+        made = 0
+        with contextlib.suppress(_Stopped):
+            for row in self._due(until):
+                self._go_on()
+                made += self._is_filed(row) and self._make(row)
+        return made
+
+    def stop(self) -> None:
+        """End a `look` of another thread soon; what it had begun is begun again by the next one."""
+        self._stopped.set()
+
+    def _go_on(self, *_: int) -> None:
+        if self._stopped.is_set():
+            raise _Stopped
 
     def _until(self) -> date:
         """The first day of which no receipt is to be made yet."""
@@ -183,7 +203,7 @@ class Keeper:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-                lines = study_lines(self._engine, facility_id, date.fromisoformat(head.day))
+                lines = study_lines(self._engine, facility_id, date.fromisoformat(head.day), self._go_on)
                 for piece in as_json(head, lines, summing):
                     file.write(piece)
                 file.flush()

@@ -17,7 +17,6 @@ from noctis.notify.rules import Draft, Rules
 from noctis.notify.service import Notifier
 from noctis.observability.scoreboard import Scoreboard
 from tests import tls
-from tests.books import rows
 from tests.notifying import SECRET, MailServer, Receiver, mail_server, receiver
 from tests.support import wait_for
 
@@ -61,6 +60,7 @@ class Turned:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.closed = False
         self.now = 0.0  # seconds that the notifier's clock is ahead
         self.notifier = self._make()
 
@@ -91,6 +91,7 @@ class Turned:
         self.notifier = self._make()
 
     def close(self) -> None:
+        self.closed = True
         self.notifier.close()
 
 
@@ -105,7 +106,8 @@ def turn(settings: Settings) -> Iterator[Callable[..., Turned]]:
 
     yield make
     for each in made:
-        each.close()
+        if not each.closed:
+            each.close()
 
 
 def rule(rules: Rules, hook: Receiver | None = None, *kinds: str, **more: Any) -> Any:
@@ -115,12 +117,19 @@ def rule(rules: Rules, hook: Receiver | None = None, *kinds: str, **more: Any) -
     return rules.add(Draft(kinds=kinds, **values))[0]
 
 
+def ordered(engine: Engine, model: Any) -> list[dict[str, Any]]:
+    """All rows as they were made."""
+    table = model.__table__
+    with engine.connect().execution_options(read_only=True) as connection:
+        return [dict(row) for row in connection.execute(select(table).order_by(table.c.id)).mappings()]
+
+
 def deliveries(engine: Engine) -> list[dict[str, Any]]:
-    return rows(engine, Delivery)
+    return ordered(engine, Delivery)
 
 
 def notifications(engine: Engine) -> list[dict[str, Any]]:
-    return rows(engine, Notification)
+    return ordered(engine, Notification)
 
 
 def facility_id(engine: Engine, slug: str) -> int:

@@ -70,6 +70,7 @@ def test_what_comes_soon_after_is_put_together(
     assert mail.letters[1].message.get_content().count("it is silent") == 7
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # aiosmtpd does not see that all of it is TLS
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_with_tls_and_a_login(
     security: str, tmp_path: Path, engine: Engine, settings: Settings, rules: Rules, turn: Turn

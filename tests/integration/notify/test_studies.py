@@ -15,6 +15,7 @@ from tests.integration.archiver.test_completion import QUIET, file_all, received
 from tests.integration.notify.conftest import Turned, deliveries, notifications, rule, with_options
 from tests.notifying import SECRET, Receiver, is_signed
 from tests.spooling import Intake
+from tests.support import wait_for
 
 Turn = Callable[..., Turned]
 
@@ -163,7 +164,8 @@ def test_what_was_sent_and_not_written_down_is_sent_again_with_the_same_id(
     file_all(filer, settings)
     complete(engine, settings, "1.1")
     turned = turn()
-    turned.until(lambda: hook.posted)
+    turned.turn(1)
+    wait_for(lambda: hook.posted)
     turned.again()  # before the result was taken and written
     turned.until(lambda: len(hook.posted) == 2)
     turned.settle()
