@@ -127,7 +127,6 @@ class Study(Base):
     __tablename__ = "study"
     __table_args__ = (
         UniqueConstraint("facility_id", "study_instance_uid"),
-        Index(None, "facility_id", "patient_id"),
         Index(None, "facility_id", "first_received"),
         Index(None, "accession_number"),
         Index(None, "status", "last_received"),

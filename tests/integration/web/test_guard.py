@@ -55,7 +55,7 @@ def test_no_other_site_makes_a_browser_change_anything(route: Route, anonymous: 
 
 
 def test_methods_that_change_something_are_the_ones_that_are_guarded() -> None:
-    assert {route.method for route in ROUTES} <= {"GET", "POST", "PUT", "PATCH", "DELETE"}
+    assert {route.method for route in ROUTES} <= {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
     assert {"GET", "HEAD", "OPTIONS"} == guard.SAFE
 
 

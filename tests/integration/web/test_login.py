@@ -52,7 +52,7 @@ def test_of_two_set_ups_at_once_there_is_one_admin(site: Site) -> None:
 
     def post(name: str) -> None:
         client = TestClient(create_app(site), base_url=ORIGIN, follow_redirects=False)
-        gate.wait(20)
+        gate.wait(60)
         statuses.append(client.post("/setup", data=form | {"name": name}).status_code)
 
     threads = [threading.Thread(target=post, args=(name,)) for name in ("ada", "bob", "eve")]

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from noctis.db.models import AssociationRecord
 from noctis.facilities.registry import Registry
 from noctis.repository import search_finder
-from noctis.repository.queries import events
+from noctis.repository import events
 from noctis.web.site import Site
 from tests.integration.web.conftest import LogIn
 from tests.integration.web.studies import CAME, add_series, add_study
@@ -301,10 +301,10 @@ def test_complete_now(site: Site, log_in: LogIn) -> None:
     operator = log_in("operator")
     assert "Complete now" in operator.get("/studies/central/1.2.1/status").text
     assert operator.post("/studies/central/1.2.1/complete").headers["location"] == "/studies/central/1.2.1"
-    (event,) = events(site.engine, 10, action="study.completed")
+    (event,) = events.page(site.engine, events.EventFilter(action="study.completed"), 10).rows
     assert (event["actor"], event["subject"], event["facility"]) == ("operator", "1.2.1", "central")
     assert operator.post("/api/v1/studies/central/1.2.1/complete").json()["status"] == "complete"
-    assert len(events(site.engine, 10, action="study.completed")) == 1
+    assert len(events.page(site.engine, events.EventFilter(action="study.completed"), 10).rows) == 1
     text = operator.get("/studies/central/1.2.1/status").text
     assert "Complete now" not in text
     assert "every 5s" not in text
