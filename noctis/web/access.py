@@ -80,13 +80,12 @@ class Allow:
             if self.right is Right.OPEN:
                 return
             raise NobodyError
-        caller = Caller(account)
+        request.state.caller = caller = Caller(account)  # known also to the page that says no
         if not caller.may(self.right):
             raise ForbiddenError
         for named in (request.path_params.get("slug"), *request.query_params.getlist("facility")):
             if named and not caller.sees(named):
                 raise NotFoundError(f"No facility found for {named!r}")
-        request.state.caller = caller
 
 
 def allow(right: Right, *, look: bool = True) -> Any:

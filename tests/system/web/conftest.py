@@ -58,14 +58,23 @@ def visit(browser: Browser) -> Iterator[Visit]:
         yield new
 
 
+def accounts_of(noctis: Noctis, role: str, facility: str | None = None) -> str:
+    """The name of an account of this role, whose password is `PASSWORD`; made where it is missing."""
+    return _account(noctis, role, facility)[0]
+
+
 def secret(noctis: Noctis, role: str, facility: str | None = None) -> str:
-    """A session of an account of this role, made where it is missing."""
+    """A session of an account of this role."""
+    return _account(noctis, role, facility)[1]
+
+
+def _account(noctis: Noctis, role: str, facility: str | None) -> tuple[str, str]:
     site = Site(noctis.settings)
     try:
         accounts = site.accounts("test")
         name = f"{role}-{facility}" if facility else role
         known = {each.name: each for each in accounts.all()}
         account = known.get(name) or accounts.add(name, PASSWORD, Role(role), facility=facility)
-        return site.sessions.start(account, "127.0.0.1")
+        return name, site.sessions.start(account, "127.0.0.1")
     finally:
         site.close()
