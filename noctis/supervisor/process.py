@@ -168,7 +168,8 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
         if over >= 0:
             self.held_until = now + min(2.0**over, restart.backoff_max_seconds)
         reason = decode_wait_status(sts)[1]
-        self.scoreboard.error(f"process {pid} ended unasked: {reason}")
+        if not self._said_why():
+            self.scoreboard.error(f"process {pid} ended unasked: {reason}")
         log.error(
             "process.crashed",
             process=self.config.name,
@@ -184,6 +185,11 @@ class ForkedProcess(process.Subprocess):  # type: ignore[misc]
             self.delay = min(self.delay, test_time + self.config.restart.backoff_max_seconds)
             return
         super()._check_and_adjust_for_system_clock_rollback(test_time)
+
+    def _said_why(self) -> bool:
+        """Whether the process itself told what it cannot go on without, before it ended."""
+        told_at = self.scoreboard.get(Counter.LAST_ERROR_NS)
+        return bool(self.exitstatus == ExitCode.FOUND_WRONG and told_at >= self.laststart * 1e9)
 
     # -- the child
 

@@ -40,25 +40,49 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
         The port cannot be bound, or certificate and key do not do.
     """
     scoreboard.begin(os.getpid())
-    web = settings.web
     try:
         _check_tls(settings)
-        try:
-            sock = listen(web.bind, web.port, BACKLOG)
-            # Accepted connections inherit it; asyncio does not see that they are TCP. Else every body waits 40 ms.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            holders = ", ".join(map(str, who_listens(web.port)))
-            raise SupervisorError(
-                f"the web port {web.port} cannot be bound: {error.strerror}"
-                + (f"; it is held by {holders}" if holders else ""),
-                fix="set another one: web.port",
-            ) from error
+        sock = bind(settings)
     except NoctisError as error:
         scoreboard.error(str(error))
         raise
     site = Site(settings, scoreboard)
-    server = Server(
+    server = make_server(site)
+    scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
+    log.info("web.started", url=url(settings))
+    tell_setup(site)
+    server.run(sockets=[sock])
+    log.info("web.stopped")
+    return 0
+
+
+def bind(settings: Settings) -> socket.socket:
+    """The listening socket.
+
+    Raises
+    ------
+    SupervisorError
+        The port is taken, or the address is not this machine's.
+    """
+    web = settings.web
+    try:
+        sock = listen(web.bind, web.port, BACKLOG)
+        # Accepted connections inherit it; asyncio does not see that they are TCP. Else every body waits 40 ms.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+    except OSError as error:
+        holders = ", ".join(map(str, who_listens(web.port)))
+        raise SupervisorError(
+            f"the web port {web.port} cannot be bound: {error.strerror}"
+            + (f"; it is held by {holders}" if holders else ""),
+            fix="set another one: web.port",
+        ) from error
+
+
+def make_server(site: Site) -> uvicorn.Server:
+    """The server of a site; `run` it with the socket of `bind`."""
+    web = site.settings.web
+    return Server(
         uvicorn.Config(
             create_app(site),
             http=protocol.Protocol,
@@ -70,17 +94,10 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
             timeout_keep_alive=protocol.KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             h11_max_incomplete_event_size=protocol.HEAD_MAX,
-            backlog=BACKLOG,
             ssl_certfile=web.certificate,
             ssl_keyfile=web.private_key,
         )
     )
-    scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
-    log.info("web.started", url=url(settings))
-    tell_setup(site)
-    server.run(sockets=[sock])
-    log.info("web.stopped")
-    return 0
 
 
 class Server(uvicorn.Server):

@@ -14,6 +14,7 @@ from noctis.home import Home, whoami
 from noctis.scheduler import verification
 from tests.integration.cli.conftest import Call
 from tests.samples import write_study
+from tests.support import free_port
 
 
 def wrong(noctis: Call, *options: str | Path) -> dict[str, list[dict[str, Any]]]:
@@ -30,6 +31,11 @@ def wrong(noctis: Call, *options: str | Path) -> dict[str, list[dict[str, Any]]]
 def _a_clock_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "RELEASED", datetime(2020, 1, 1, tzinfo=UTC))
     monkeypatch.setattr(findings, "_ntp", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def _a_port_for_the_pages_that_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOCTIS_WEB__PORT", str(free_port()))
 
 
 def test_a_home_that_is_not_there(noctis: Call, home: Path) -> None:
@@ -142,3 +148,27 @@ def test_what_the_last_verify_found_and_when_it_was(noctis: Call, home: Path, tm
 
 def home_paths(home: Path) -> Home:
     return load_settings(options={"home": str(home)}).paths
+
+
+def test_pages_that_others_can_listen_in_to(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("db", "upgrade")
+    assert "web" not in wrong(noctis)
+    for address in ("0.0.0.0", "::", "192.0.2.1"):
+        monkeypatch.setenv("NOCTIS_WEB__BIND", address)
+        (finding,) = wrong(noctis)["web"]
+        assert f"served on {address} without TLS" in finding["text"]
+        assert "web.certificate" in finding["fix"]
+    monkeypatch.setenv("NOCTIS_WEB__URL", "https://pages.example")  # a reverse proxy has it
+    assert "web" not in wrong(noctis)
+    monkeypatch.delenv("NOCTIS_WEB__URL")
+    monkeypatch.setenv("NOCTIS_WEB__ENABLED", "false")
+    assert "web" not in wrong(noctis)
+
+
+def test_the_port_of_the_pages_is_taken(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    noctis("db", "upgrade")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("NOCTIS_WEB__PORT", str(taken.getsockname()[1]))
+        (finding,) = wrong(noctis)["web"]
+    assert f"held by pid {os.getpid()}" in finding["text"]
+    assert "web.port" in finding["fix"]

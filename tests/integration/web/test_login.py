@@ -50,12 +50,13 @@ def test_of_two_set_ups_at_once_there_is_one_admin(site: Site) -> None:
     form = {"secret": setup.secret(site.home), "password": PASSWORD, "again": PASSWORD}
     gate, statuses = threading.Barrier(3), []
 
-    def post(name: str) -> None:
-        client = TestClient(create_app(site), base_url=ORIGIN, follow_redirects=False)
+    def post(client: TestClient, name: str) -> None:
         gate.wait(60)
         statuses.append(client.post("/setup", data=form | {"name": name}).status_code)
 
-    threads = [threading.Thread(target=post, args=(name,)) for name in ("ada", "bob", "eve")]
+    app = create_app(site)
+    clients = {name: TestClient(app, base_url=ORIGIN, follow_redirects=False) for name in ("ada", "bob", "eve")}
+    threads = [threading.Thread(target=post, args=(client, name)) for name, client in clients.items()]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -150,9 +151,7 @@ def test_it_leads_to_pages_of_ours_alone(anonymous: TestClient, text: str) -> No
         assert anonymous.get("/login", params={"next": text}).headers["location"] == "/"
 
 
-@pytest.mark.parametrize(
-    "text", ["/live", "/studies?q=a&facility=central", "/a//b", "/x?y=https://evil.test", "/ä%20b"]
-)
+@pytest.mark.parametrize("text", ["/live", "/studies?q=a&facility=central", "/a//b", "/x?y=http://evil", "/ä%20b"])
 def test_where_it_may_lead_to(text: str) -> None:
     assert own_path(text) == text
 
