@@ -123,6 +123,7 @@ class Doors:
 
     def forget(self) -> None:
         """A facility was changed."""
+        self._sampler.forget()
         self._overview.forget()
         self._ledger.forget()
 

@@ -44,6 +44,8 @@ def _used(site: Site, record: FacilityRecord) -> Usage:
 
 
 def certificates_of(site: Site, record: FacilityRecord) -> list[CertificateRecord]:
+    if record.removed_at is not None:
+        return []
     return CertificateRegistry(site.engine, site.settings, "web").bound(record.slug)
 
 

@@ -131,6 +131,10 @@ class Sampler:
             sample = self._take()
         return sample
 
+    def forget(self) -> None:
+        """What runs is another thing now: the last sample says nothing of it."""
+        self._sample = None
+
     def rate(self, port: int) -> float:
         """Instances a second that a port receives now, or (ARCHIVER) that are filed."""
         with self._lock:
