@@ -263,9 +263,9 @@ def test_the_title_of_our_own_checks_is_nobodys(registry: Registry) -> None:
 def test_contact_data_are_texts_that_any_database_takes(registry: Registry) -> None:
     kept = registry.add("Central", contact={"address": " Main St. 1\r\nBratislava ", "phone": ""})
     assert (kept.address, kept.phone) == ("Main St. 1\nBratislava", None)
-    for field, text in (("address", "a\0b"), ("phone", "5" * 65), ("email", "\ud800"), ("address", "x" * 1001)):
+    for field, wrong in (("address", "a\0b"), ("phone", "5" * 65), ("email", "\ud800"), ("address", "x" * 1001)):
         with pytest.raises(UsageError):
-            registry.edit("central", {field: text})
+            registry.edit("central", {field: wrong})
 
 
 def test_a_slug_is_looked_up_as_it_is(registry: Registry) -> None:

@@ -25,6 +25,7 @@ def _anew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is kept for a second here: each look is a new one."""
     for cache in (site.doors._overview, site.doors._ledger, site.doors._live, site.doors._usage):
         monkeypatch.setattr(cache, "_seconds", 0)
+        monkeypatch.setattr(cache, "_kept", 0)
 
 
 @pytest.fixture
