@@ -12,7 +12,7 @@ import struct
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -72,19 +72,22 @@ class LiveReport:
             live.clear(self._folder, self._port)
         while not self._stop.wait(EVERY_SECONDS):
             try:
-                rows = [row for each in self._connections.all() if (row := look(each)) is not None]
-                now = [(row.association_id, row.received, row.instances, row.failures, row.echoes) for row in rows]
-                if rows and now != said:
-                    live.write(path, pid, start, rows)
-                elif not rows and said:
+                found = [seen for each in self._connections.all() if (seen := look(each)) is not None]
+                states = {each.state for each in found}
+                if found and states != said:
+                    now = datetime.now(UTC)
+                    live.write(path, pid, start, [told(each, now) for each in found])
+                elif states != said:
                     path.unlink(missing_ok=True)
-                said = now
+                said = states
+                quiet = 0.0 if found else quiet + EVERY_SECONDS
             except OSError as error:
                 log.debug("live.not_written", reason=error.strerror or str(error))
                 said = None
-            quiet = 0.0 if rows else quiet + EVERY_SECONDS
+            except Exception:
+                log.exception("live.fault")  # receiving does not care
             if quiet >= LINGER_SECONDS and self._may_end():
-                break
+                return  # the file is gone already, and the next one is the next thread's
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
@@ -98,30 +101,46 @@ class LiveReport:
             return False
 
 
-def look(association: "StreamingAssociation") -> LiveAssociation | None:
-    """What there is to say of a connection now; None: it is not, or no more, a facility's association."""
+class Seen(NamedTuple):
+    """One association, as it is now."""
+
+    association: "StreamingAssociation"
+    facility: str  # slug
+    received: int  # bytes over the connection
+    silent: int  # milliseconds since the last of them
+    counts: dict[str, int]
+
+    @property
+    def state(self) -> tuple[object, ...]:
+        """Is another one when there is something new to tell."""
+        return (self.association.association_id, self.received, *self.counts.values())
+
+
+def look(association: "StreamingAssociation") -> Seen | None:
+    """None: it is not, or no more, a facility's association."""
     facility, sock = association.accepted_facility, association.dul.socket.socket
     if facility is None or sock is None:
         return None
-    tally, origin, now = association.tally, association.origin, datetime.now(UTC)
-    counts = tally.counts()
+    counts = association.tally.counts()
     received, silent = counts["bytes"], 0
     with contextlib.suppress(OSError, struct.error, ValueError):  # closed meanwhile; an old kernel
         information = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
         silent, received = _TCP_INFO.unpack(information)
+    return Seen(association, facility.slug, received, silent, counts)
+
+
+def told(seen: Seen, now: datetime) -> LiveAssociation:
+    association, counts, origin = seen.association, seen.counts, seen.association.origin
     return LiveAssociation(
         association_id=association.association_id,
-        facility=facility.slug,
+        facility=seen.facility,
         port=origin.port,
         called=origin.called,
         calling=origin.calling,
         address=origin.address,
         tls=association.connection is not None,
-        started_at=tally.started_at.isoformat(timespec="milliseconds"),
-        last_data_at=(now - timedelta(milliseconds=silent)).isoformat(timespec="milliseconds"),
-        received=received,
-        instances=counts["instances"],
-        bytes=counts["bytes"],
-        failures=counts["failures"],
-        echoes=counts["echoes"],
+        started_at=association.tally.started_at.isoformat(timespec="milliseconds"),
+        last_data_at=(now - timedelta(milliseconds=seen.silent)).isoformat(timespec="milliseconds"),
+        received=seen.received,
+        **counts,
     )

@@ -2,11 +2,14 @@
 
 The browser has a secret of 256 random bits in a cookie; the table has its SHA-256. A login always makes a new secret,
 so one that somebody planted beforehand is worth nothing. A session ends after `web.session_hours`, and when nothing was
-asked for `web.idle_minutes`.
+asked for `web.idle_minutes`. With the database away, who was logged in a moment ago may go on looking, and no more.
 """
 
 import hashlib
 import secrets
+import time
+from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,12 +18,16 @@ from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from noctis.db.engine import reachable, reading
 from noctis.db.models import WebSession
+from noctis.errors import DatabaseError
 from noctis.sections import WebSettings
 from noctis.users.accounts import AccountRecord, record_of, records
 
 SEEN_SECONDS = 60.0  # how exact `last_seen` is: not every request writes
 SESSIONS_MAX = 20  # of one account: a further login ends the one that was seen longest ago
 SECRET_MAX = 200  # characters of a cookie that is looked at
+OUTAGE_SECONDS = 600.0  # for which a session that was in force is believed in while the database is away
+AWAY_SECONDS = 5.0  # for which the database is not asked again by those who are believed in
+KNOWN_MAX = 1000  # sessions
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,15 @@ class SessionRecord:
     expires_at: datetime
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Whose session it was when the database was asked last."""
+
+    account: AccountRecord
+    expires_at: datetime
+    at: float  # monotonic
+
+
 class Sessions:
     """The sessions of one database."""
 
@@ -42,6 +58,8 @@ class Sessions:
         self._lasts = timedelta(hours=settings.session_hours)
         self._idle = timedelta(minutes=settings.idle_minutes)
         self._exact = min(SEEN_SECONDS, self._idle.total_seconds() / 4)
+        self._known: OrderedDict[str, _Known] = OrderedDict()  # token → who it was, the one seen last at the end
+        self._away_until = 0.0  # monotonic
 
     def start(self, account: AccountRecord, address: str) -> str:
         """A new session; what the cookie shall hold."""
@@ -61,31 +79,62 @@ class Sessions:
         connection.execute(insert(WebSession).values(row | times))
         return secret
 
-    def account(self, secret: str, *, touch: bool = True) -> AccountRecord | None:
+    def account(self, secret: str, *, touch: bool = True, looking: bool = False) -> AccountRecord | None:
         """Whose session this is; None: nobody's, or it has ended.
 
         Parameters
         ----------
         touch
             Whether somebody is there: a page that asks again by itself keeps no session alive.
+        looking
+            Nothing is to be changed: with the database away it is enough to have been logged in `OUTAGE_SECONDS` ago.
+
+        Raises
+        ------
+        DatabaseError
+            It is away, and nobody is believed in.
         """
         if len(secret) > SECRET_MAX:
             return None
-        now = datetime.now(UTC)
+        token, now = _digest(secret), datetime.now(UTC)
+        known = self._believed(token, now) if looking else None
+        if known is not None and time.monotonic() < self._away_until:
+            return known
         query = (
             records()
-            .add_columns(WebSession.last_seen, WebSession.token)
+            .add_columns(WebSession.last_seen, WebSession.token, WebSession.expires_at)
             .join(WebSession)
-            .where(WebSession.token == _digest(secret), ~self._ended(now))
+            .where(WebSession.token == token, ~self._ended(now))
         )
-        with reading(self._engine) as connection:
-            row = connection.execute(query).first()
+        try:
+            with reading(self._engine) as connection:
+                row = connection.execute(query).first()
+        except DatabaseError:
+            self._away_until = time.monotonic() + AWAY_SECONDS
+            if known is None:
+                raise
+            return known
+        self._away_until = 0.0
+        self._known.pop(token, None)
         if row is None:
             return None
+        self._remember(token, _Known(record_of(row), row.expires_at, time.monotonic()))
         if touch and (now - row.last_seen).total_seconds() > self._exact:
             with reachable(self._engine), self._engine.begin() as connection:
                 connection.execute(update(WebSession).where(WebSession.token == row.token).values(last_seen=now))
         return record_of(row)
+
+    def _remember(self, token: str, known: "_Known") -> None:
+        self._known[token] = known
+        while len(self._known) > KNOWN_MAX:
+            with suppress(KeyError):
+                self._known.popitem(last=False)
+
+    def _believed(self, token: str, now: datetime) -> AccountRecord | None:
+        known = self._known.get(token)
+        if known is None or known.expires_at <= now or time.monotonic() - known.at > OUTAGE_SECONDS:
+            return None
+        return known.account
 
     def of(self, account: AccountRecord) -> list[SessionRecord]:
         """Where somebody is logged in, the one seen last first."""
@@ -100,6 +149,7 @@ class Sessions:
 
     def end(self, secret: str) -> None:
         """Log out."""
+        self._known.pop(_digest(secret), None)
         with reachable(self._engine), self._engine.begin() as connection:
             connection.execute(delete(WebSession).where(WebSession.token == _digest(secret)))
 

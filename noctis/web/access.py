@@ -75,7 +75,9 @@ class Allow:
         secret = request.cookies.get(COOKIE)
         if self.right is Right.OPEN and secret is None:
             return
-        account = site.sessions.account(secret, touch=IDLE not in request.headers) if secret else None
+        looking = request.method in ("GET", "HEAD") and self.right <= Right.SEE_ALL
+        touch = IDLE not in request.headers
+        account = site.sessions.account(secret, touch=touch, looking=looking) if secret else None
         if account is None:
             if self.right is Right.OPEN:
                 return

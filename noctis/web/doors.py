@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 NOW_SECONDS = 1.0
 LEDGER_SECONDS = 5.0
+KEPT_SECONDS = 15.0  # older counts are waited for
 USAGE_SECONDS = 30.0
 USAGES_KEPT = 500  # facilities
 REFUSALS = timedelta(hours=24)
@@ -103,8 +104,8 @@ class Doors:
         self._snapshots = snapshots
         self._sampler = sampler
         self._overview: Cache[None, Overview] = Cache(NOW_SECONDS, self._look)
-        self._ledger: Cache[None, _Ledger] = Cache(LEDGER_SECONDS, self._count)
-        self._usage: Cache[int, Usage] = Cache(USAGE_SECONDS, self._sum, USAGES_KEPT)
+        self._ledger: Cache[None, _Ledger] = Cache(LEDGER_SECONDS, self._count, kept=KEPT_SECONDS)
+        self._usage: Cache[int, Usage] = Cache(USAGE_SECONDS, self._sum, USAGES_KEPT, kept=KEPT_SECONDS)
         self._live: Cache[None, list[LiveAssociation]] = Cache(NOW_SECONDS, lambda _: live.read(settings.paths.live))
 
     def overview(self) -> Overview:
@@ -123,6 +124,7 @@ class Doors:
 
     def forget(self) -> None:
         """A facility was changed."""
+        self._sampler.forget()
         self._overview.forget()
         self._ledger.forget()
 

@@ -44,6 +44,8 @@ def _used(site: Site, record: FacilityRecord) -> Usage:
 
 
 def certificates_of(site: Site, record: FacilityRecord) -> list[CertificateRecord]:
+    if record.removed_at is not None:
+        return []
     return CertificateRegistry(site.engine, site.settings, "web").bound(record.slug)
 
 
@@ -120,6 +122,7 @@ def _plan(site: Site, snapshot: Snapshot, after: Facility) -> tuple[dict[str, li
 
 
 def _use(site: Site, record: FacilityRecord) -> Use:
-    door = site.doors.overview().door(record.slug)
+    listeners = site.sampler.take().listeners  # as it is at this moment, not a second ago
+    live = next((each["live_associations"] for each in listeners if each["facility"] == record.slug), 0)
     used = _used(site, record)
-    return Use(door.live if door else 0, used.instances, used.bytes)
+    return Use(live, used.instances, used.bytes)

@@ -134,7 +134,8 @@ class Watch:
         grown: dict[str, Growth] | None = None
         note = ""
         try:
-            grown = self._growth.get(None)
+            grown = self._growth.soon(None)
+            note = "" if grown is not None else "being worked out"
         except NoctisError:
             note = "the database is away"
         room = Room(site.home.media)

@@ -114,7 +114,7 @@ class Sampler:
         while not self._stop.is_set():
             began = time.monotonic()
             try:
-                self._take()
+                self.take()
                 if not filled and began >= fill_at:
                     fill_at = began + FILL_SECONDS
                     filled = self._fill(begun)
@@ -128,8 +128,12 @@ class Sampler:
         """The last sample, at most `LATE_SECONDS` old."""
         sample = self._sample
         if sample is None or not -1 <= time.time() - sample.at < LATE_SECONDS:
-            sample = self._take()
+            sample = self.take()
         return sample
+
+    def forget(self) -> None:
+        """What runs is another thing now: the last sample says nothing of it."""
+        self._sample = None
 
     def rate(self, port: int) -> float:
         """Instances a second that a port receives now, or (ARCHIVER) that are filed."""
@@ -144,7 +148,8 @@ class Sampler:
 
     # -- sampling
 
-    def _take(self) -> Sample:
+    def take(self) -> Sample:
+        """A new sample; many who ask at once get the same."""
         with self._lock:
             last = self._sample
             if last is not None and 0 <= time.time() - last.at < EVERY_SECONDS / 2:

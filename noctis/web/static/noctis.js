@@ -10,9 +10,22 @@ document.addEventListener("click", (event) => {
   }
   const copy = event.target.closest("[data-copy]");
   if (copy) {
-    navigator.clipboard.writeText(copy.dataset.copy).then(() => toast("Copied."), () => toast("The browser does not allow copying."));
+    copied(copy.dataset.copy).then(() => toast("Copied."), () => toast("The browser does not allow copying."));
   }
 });
+
+// Browsers give no clipboard to pages that came by HTTP from elsewhere: there the old way has to do.
+async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.createElement("textarea");
+  area.className = "visually-hidden";
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  if (!done) throw new Error("not copied");
+}
 
 // What a page asks for by itself keeps no session alive: it says when nobody has touched it for a while.
 const IDLE_MS = 60000;

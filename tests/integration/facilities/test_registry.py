@@ -213,3 +213,67 @@ def test_a_limit_is_as_large_as_its_column(registry: Registry) -> None:
             with pytest.raises(UsageError, match="a number from 0 on"):
                 registry.edit("central", {field: value})
         assert getattr(registry.edit("central", {field: None}), field) is None
+
+
+def test_a_proposal_is_what_an_add_takes_and_takes_nothing_itself(registry: Registry, settings: Settings) -> None:
+    proposal = registry.proposal("Central Hospital")
+    assert proposal.port == settings.facilities.first_port
+    again = registry.proposal("Central Hospital North", proposal.ae_title[-4:])
+    assert (again.ae_title, again.port, again.slug) == (proposal.ae_title, proposal.port, "central-hospital-north")
+    assert registry.all() == []
+    added = registry.add("Central Hospital", ae_title=proposal.ae_title, port=proposal.port)
+    assert (added.ae_title, added.port, added.slug) == (proposal.ae_title, proposal.port, proposal.slug)
+    other = registry.proposal("Central Hospital 2", proposal.ae_title[-4:])
+    assert other.ae_title != proposal.ae_title
+    assert other.port == proposal.port + 1
+    with pytest.raises(ConflictError, match="there is a facility"):
+        registry.proposal("central hospital")
+
+
+def test_problems_come_field_by_field_and_nothing_is_changed(registry: Registry, settings: Settings) -> None:
+    central, north = registry.add("Central"), registry.add("North")
+    wrong = {"name": "north", "ae_title": north.ae_title, "port": north.port, "workers": 0, "quota_bytes": 1 << 70}
+    wrong |= {"conflict": "neither", "phone": "\0", "email": "x" * 255, "enabled": False}
+    assert set(registry.problems("central", wrong)) == set(wrong) - {"enabled"}
+    assert registry.problems("central", {"name": "Central", "ae_title": central.ae_title, "port": central.port}) == {}
+    assert set(registry.problems(None, {"port": central.port, "ae_title": settings.server.ae_title})) == {
+        "port",
+        "ae_title",
+    }
+    assert registry.all() == [central, north]
+
+
+def test_what_an_edit_would_make_is_not_made(registry: Registry) -> None:
+    central = registry.add("Central")
+    would_be = registry.would_be("central", {"name": " Other  Name ", "port": central.port + 50})
+    assert (would_be.name, would_be.port) == ("Other Name", central.port + 50)
+    assert registry.get("central") == central
+    with pytest.raises(UsageError):
+        registry.would_be("central", {"workers": 65})
+
+
+def test_the_title_of_our_own_checks_is_nobodys(registry: Registry) -> None:
+    registry.add("Central")
+    with pytest.raises(ConflictError, match="own checks"):
+        registry.add("Other", ae_title="NOCTIS_CHECK")
+    with pytest.raises(ConflictError, match="own checks"):
+        registry.add_device("central", parse_device("NOCTIS_CHECK"))
+
+
+def test_contact_data_are_texts_that_any_database_takes(registry: Registry) -> None:
+    kept = registry.add("Central", contact={"address": " Main St. 1\r\nBratislava ", "phone": ""})
+    assert (kept.address, kept.phone) == ("Main St. 1\nBratislava", None)
+    for field, wrong in (("address", "a\0b"), ("phone", "5" * 65), ("email", "\ud800"), ("address", "x" * 1001)):
+        with pytest.raises(UsageError):
+            registry.edit("central", {field: wrong})
+
+
+def test_a_slug_is_looked_up_as_it_is(registry: Registry) -> None:
+    central = registry.add("Central")
+    assert registry.by_slug("central") == central
+    with pytest.raises(NotFoundError):
+        registry.by_slug(central.ae_title)
+    registry.remove("central")
+    with pytest.raises(NotFoundError, match="was removed"):
+        registry.by_slug("central")
+    assert registry.by_slug("central", removed=True).removed_at is not None

@@ -11,7 +11,10 @@ CENTRAL = Facility(1, "central", "Central", "CENTRAL", 11113, workers=2)
 NORTH = Facility(2, "north", "North", "NORTH", 11114)
 
 
-def said(use: Use = Use(), *, runs: bool = True, before: Facility = CENTRAL, **changes: Any) -> list[Effect]:
+NOBODY = Use()
+
+
+def said(use: Use = NOBODY, *, runs: bool = True, before: Facility = CENTRAL, **changes: Any) -> list[Effect]:
     after = replace(before, **changes)
     plan = make_plan(Snapshot((before, NORTH)), Snapshot((after, NORTH))).as_json()
     return effects(plan, before, after, use, runs=runs)

@@ -6,6 +6,7 @@ import pytest
 
 from noctis.errors import DatabaseError
 from noctis.web.cache import Cache
+from tests.support import wait_for
 
 
 def test_a_value_is_worked_out_once_for_all_who_ask() -> None:
@@ -51,6 +52,29 @@ def test_while_one_works_it_out_the_others_get_the_last_one() -> None:
     go_on.set()
     worker.join()
     assert cache.peek(None) == 2
+
+
+def test_a_value_that_is_not_too_old_is_given_while_the_next_one_is_worked_out() -> None:
+    go_on, values = threading.Event(), iter(range(1, 100))
+
+    def make(_: None) -> int:
+        value = next(values)
+        assert value == 1 or go_on.wait(10)
+        return value
+
+    cache: Cache[None, int] = Cache(0, make, kept=3600)
+    assert [cache.get(None) for _ in range(3)] == [1, 1, 1]
+    go_on.set()
+    wait_for(lambda: cache.peek(None) == 2, what="the next value")
+
+
+def test_what_comes_soon_is_never_waited_for() -> None:
+    go_on = threading.Event()
+    cache: Cache[None, bool] = Cache(3600, lambda _: go_on.wait(10))
+    assert cache.soon(None) is None
+    assert cache.soon(None) is None
+    go_on.set()
+    assert wait_for(lambda: cache.soon(None), what="the value")
 
 
 def test_an_outage_is_kept_like_a_value() -> None:

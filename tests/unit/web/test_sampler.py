@@ -55,54 +55,54 @@ def later(clock: list[float], seconds: float = 1.0) -> None:
 
 
 def test_what_was_counted_before_anybody_looked_is_no_rate(made: Sampler) -> None:
-    made._take()
+    made.take()
     assert made.rate(11113) == 0
     assert sum(made.minutes(11113)) == 0
 
 
 def test_the_rate_is_that_of_the_last_seconds(made: Sampler, supervisor: Supervisor, clock: list[float]) -> None:
-    made._take()
+    made.take()
     for _ in range(5):
         later(clock)
         supervisor.instances[11113] += 20
         supervisor.filed += 10
-        made._take()
+        made.take()
     assert made.rate(11113) == 20
     assert made.rate(ARCHIVER) == 10
     assert made.rate(11112) == 0
     assert made.minutes(11113)[-1] == 100
     later(clock, 60)
-    made._take()
+    made.take()
     assert made.rate(11113) == 0
     assert made.minutes(11113)[-2:] == [100, 0]
 
 
 def test_a_restarted_supervisor_makes_nothing_fall(made: Sampler, supervisor: Supervisor, clock: list[float]) -> None:
-    made._take()
+    made.take()
     later(clock)
     supervisor.started_at, supervisor.instances = "two", {11112: 0, 11113: 700}  # more than before: all of them new
-    made._take()
+    made.take()
     assert sum(made.minutes(11113)) == 700
 
 
 def test_a_new_port_counts_from_its_beginning(made: Sampler, supervisor: Supervisor, clock: list[float]) -> None:
-    made._take()
+    made.take()
     later(clock)
     supervisor.instances[11114] = 7
-    made._take()
+    made.take()
     assert sum(made.minutes(11114)) == 7
 
 
 def test_only_an_hour_is_remembered(made: Sampler, supervisor: Supervisor, clock: list[float]) -> None:
-    made._take()
+    made.take()
     later(clock)
     supervisor.instances[11113] += 5
-    made._take()
+    made.take()
     later(clock, 59 * 60)
-    made._take()
+    made.take()
     assert made.minutes(11113)[0] == 5
     later(clock, 60)
-    made._take()
+    made.take()
     assert sum(made.minutes(11113)) == 0
 
 
