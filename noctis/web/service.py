@@ -57,8 +57,6 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     except NoctisError as error:
         scoreboard.error(str(error))
         raise
-    # asyncio does so for its own sockets alone; without, an answer's body waits 40 ms for the browser's ACK of its head
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     site = Site(settings, scoreboard)
     server = Server(
         uvicorn.Config(
