@@ -140,13 +140,8 @@ def test_files_of_chance(pool: Pool, tmp_path: Path) -> None:
 
     chance = random.Random(3)
     path = tmp_path / "x.dcm"
-    for name in (
-        "SC_rgb_jpeg_gdcm.dcm",
-        "MR_small_jp2klossless.dcm",
-        "MR_small_jpeg_ls_lossless.dcm",
-        "MR_small_RLE.dcm",
-    ):
-        content = (CT.parent / name).read_bytes()
+    for name in ("SC_rgb_jpeg_gdcm", "MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "MR_small_RLE"):
+        content = CT.with_name(f"{name}.dcm").read_bytes()
         for _ in range(15):
             spoilt = bytearray(content)
             for _ in range(chance.randrange(1, 30)):
