@@ -64,7 +64,7 @@ def table_of(item: Any) -> Table | None:
         count, first, bits = (int(each) for each in item.LUTDescriptor)
         data = item.LUTData
         if isinstance(data, bytes):
-            order = "<" if item.is_original_implicit or item.is_original_little_endian is not False else ">"
+            order = ">" if item.original_encoding[1] is False else "<"
             entries = np.frombuffer(data, f"{order}u2" if len(data) >= 2 * (count or 65536) else np.uint8)
         else:
             entries = np.asarray(data, np.uint16).reshape(-1)

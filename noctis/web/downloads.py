@@ -13,13 +13,16 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import structlog
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from noctis.errors import StorageError, UnavailableError
+from noctis.errors import NoctisError, StorageError, UnavailableError
 from noctis.repository.archived import FileGoneError, open_archived
 from noctis.repository.images import ImageRow
 from noctis.repository.names import safe_name
+
+log = structlog.get_logger()
 
 PIECE = 256 << 10  # bytes
 TOTAL_MAX = 4  # downloads at a time
@@ -77,6 +80,9 @@ class Download(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except NoctisError as error:
+            # Nothing but the connection's end tells a browser now that it has not got all: the answer stays unfinished.
+            log.warning("web.download_broken", error=error.message, account=self._account)
         finally:
             close = getattr(self._pieces, "close", None)
             if close is not None:
