@@ -161,7 +161,7 @@ def file_of(root: Path, row: dict[str, Any]) -> Path:
         It is not there (any more).
     """
     slug, name = str(row["facility"]), str(row["name"])
-    if not is_slug(slug) or not Quarantine(root).has(slug, name) or (root / slug / name).is_symlink():
+    if not is_slug(slug) or not Quarantine(root).has(slug, name):
         raise NotFoundError("the quarantine has no such instance (any more)", fix="noctis quarantine list")
     return root / slug / name
 
