@@ -61,7 +61,7 @@ ALERTS = {
     "supervisor.reloaded": NETWORK_CONFIGURATION,
     "database.upgraded": SOFTWARE_CONFIGURATION,
 }
-MANIPULATED = {"quarantine.released": "U", "quarantine.discarded": "D"}
+MANIPULATED = {"quarantine.released": "U", "quarantine.taken_over": "C", "quarantine.discarded": "D"}
 
 
 class Writer:

@@ -287,8 +287,9 @@ class Event(Base):
     __table_args__ = (
         Index(None, "at"),
         Index(None, "facility_id", "at"),
-        Index(None, "actor", "at"),
         Index(None, "action", "at"),
+        Index(None, "actor", "action", "at"),
+        Index(None, "facility_id", "action", "at"),
     )
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)

@@ -27,13 +27,13 @@ def compare(left: Path, right: Path) -> Comparison:
     Raises
     ------
     StorageError
-        One of them is no DICOM file, or cannot be read.
+        One of them cannot be read.
     """
     problems = []
     try:
         total = left.stat().st_size + right.stat().st_size
         digest_max = None if total <= WHOLE_BYTES else VALUE_BYTES
-        one, other = (read_elements(path, digest_max=digest_max) for path in (left, right))
+        one, other = (_read(path, digest_max) for path in (left, right))
     except OSError as error:
         raise StorageError(f"a file cannot be read: {error.strerror}") from error
     if digest_max is not None:
@@ -45,6 +45,13 @@ def compare(left: Path, right: Path) -> Comparison:
         [each for each in found if each.kind is Kind.SAME],
         problems,
     )
+
+
+def _read(path: Path, digest_max: int | None) -> Listing:
+    try:
+        return read_elements(path, digest_max=digest_max)
+    except StorageError as error:  # it is no DICOM file
+        return Listing([], error.message)
 
 
 def _told_by_senders(listing: Listing) -> list[Element]:

@@ -1,8 +1,9 @@
 """Events as they are asked for: who did what, the latest first, quick at millions of rows.
 
-One index leads: that of the actor, else of the facility, else of each action, else of the time. What it does not hold
-of the filter is looked for within `WINDOW` rows of it at once, again and again until a page is full or `SECONDS` are
-over; then the page says how far back was looked, and the next one goes on from there.
+There are few different actions: those of a filter are looked up first, and of each its latest events come by an index
+of actor, facility or nothing, the action and the time. An actor within a facility has no such index: these are looked
+for within `WINDOW` events of the facility at once, again and again until a page is full or `SECONDS` are over; then the
+page says how far back was looked, and the next one goes on from there.
 """
 
 import time
@@ -18,8 +19,8 @@ from noctis.db.models import Event, Facility
 from noctis.repository import keyset
 from noctis.repository.keyset import Page
 
-WINDOW = 10_000  # rows
-SECONDS = 0.5
+WINDOW = 5000  # rows
+SECONDS = 0.2
 NAMES_MAX = 300  # different actions, or actors, that are offered
 STREAM = 1000  # rows at once
 _ORDER = (Event.at.desc(), Event.id.desc())
@@ -55,7 +56,7 @@ def page(engine: Engine, wanted: EventFilter, limit: int, after: str | None = No
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + SECONDS
     with reading(engine) as connection:
-        names = _actions(connection, wanted.action) if wanted.action else []
+        names = _actions(connection, wanted.action or "") if wanted.action or wanted.actor else []
         while True:
             found, end = _look(connection, wanted, names, limit + 1 - len(rows), after)
             rows += found
@@ -85,23 +86,27 @@ def _look(
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Up to `limit` events behind a mark, and where to go on if that was not all there is to look at."""
     bounds = [*wanted.times(), *keyset.behind(Event.at, Event.id, after)]
-    rest: list[ColumnElement[bool]] = []
-    if wanted.action and not names:
-        return [], None
+    of_actor, of_facility = Event.actor == wanted.actor, Event.facility_id == wanted.facility_id
+    if wanted.actor and wanted.facility_id is not None:
+        rest = [of_actor, Event.action.in_(names)] if wanted.action else [of_actor]
+        return _look_within(connection, [of_facility, *bounds], rest, limit)
     if wanted.actor:
-        bounds.append(Event.actor == wanted.actor)
-        if wanted.facility_id is not None:
-            rest.append(Event.facility_id == wanted.facility_id)
+        bounds.append(of_actor)
     elif wanted.facility_id is not None:
-        bounds.append(Event.facility_id == wanted.facility_id)
-    elif names:
-        found = _fetch(connection, _of_actions(bounds, names, limit), limit)
-        return found, None if len(found) < limit else keyset.mark(found[-1]["at"], found[-1]["id"])
-    if names:
-        rest.append(Event.action.in_(names))
-    if not rest:
-        found = _fetch(connection, select(Event.id.label("id")).where(*bounds).order_by(*_ORDER).limit(limit), limit)
-        return found, None if len(found) < limit else keyset.mark(found[-1]["at"], found[-1]["id"])
+        bounds.append(of_facility)
+    ids = select(Event.id.label("id")).where(*bounds).order_by(*_ORDER).limit(limit)
+    if wanted.actor or wanted.action:
+        if not names:
+            return [], None
+        ids = _of_actions(bounds, names, limit)
+    found = _fetch(connection, ids, limit)
+    return found, None if len(found) < limit else keyset.mark(found[-1]["at"], found[-1]["id"])
+
+
+def _look_within(
+    connection: Connection, bounds: list[ColumnElement[bool]], rest: list[ColumnElement[bool]], limit: int
+) -> tuple[list[dict[str, Any]], str | None]:
+    """The same for what no index holds together: within the next `WINDOW` events of `bounds`."""
     columns: tuple[Any, ...] = (Event.id.label("id"), Event.at.label("at"))
     window = select(*columns).where(*bounds).order_by(*_ORDER).limit(WINDOW)
     found = _fetch(connection, window, limit, rest)
@@ -112,7 +117,7 @@ def _look(
 
 
 def _of_actions(bounds: list[ColumnElement[bool]], names: list[str], limit: int) -> Select[Any]:
-    """Of each action its latest by its own index; the latest of all are among them."""
+    """Of each action its latest, by an index that has the action before the time; the latest of all are among them."""
     each = [
         select(
             select(Event.id.label("id"))

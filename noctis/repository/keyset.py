@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import ColumnElement, Engine, and_, or_
 
 from noctis.errors import UsageError
 
@@ -54,6 +54,13 @@ def behind(at: Any, row: Any, text: str | None) -> list[ColumnElement[bool]]:
         return []
     time, number = parse_mark(text)
     return [and_(at <= time, or_(at < time, row < number))]
+
+
+def holds(engine: Engine, column: Any, text: str) -> ColumnElement[bool]:
+    """Whether a text has a part, whatever its case (in SQLite of ASCII letters: its own LIKE, which costs little)."""
+    like = column.contains if engine.dialect.name == "sqlite" else column.icontains
+    found: ColumnElement[bool] = like(text, autoescape=True)
+    return found
 
 
 def moment_of(text: str) -> datetime:

@@ -83,7 +83,8 @@ class Quarantine:
         if not name.endswith(".dcm") or "/" in name or "\0" in name:
             return False
         try:
-            return (self.folder(slug) / name).is_file()
+            path = self.folder(slug) / name
+            return path.is_file() and not path.is_symlink()
         except (OSError, ValueError):  # too long, or not to be encoded
             return False
 

@@ -70,7 +70,7 @@ class QuarantineFilter:
     since: str | None = None
     until: str | None = None
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self, engine: Engine) -> list[ColumnElement[bool]]:
         """As SQL.
 
         Raises
@@ -96,7 +96,7 @@ class QuarantineFilter:
             found.append(
                 or_(
                     *(column.startswith(self.text, autoescape=True) for column in uids),
-                    *(func.lower(column).contains(self.text.lower(), autoescape=True) for column in parts),
+                    *(keyset.holds(engine, column, self.text) for column in parts),
                 )
             )
         return found
@@ -113,7 +113,7 @@ def page(engine: Engine, wanted: QuarantineFilter, limit: int, after: str | None
     query = (
         select(Facility.slug.label("facility"), Facility.name.label("facility_name"), *Quarantined.__table__.c)
         .join(Facility, Facility.id == Quarantined.facility_id)
-        .where(*wanted.conditions(), *keyset.behind(Quarantined.received_at, Quarantined.id, after))
+        .where(*wanted.conditions(engine), *keyset.behind(Quarantined.received_at, Quarantined.id, after))
         .order_by(Quarantined.received_at.desc(), Quarantined.id.desc())
         .limit(limit + 1)
     )
@@ -161,7 +161,7 @@ def file_of(root: Path, row: dict[str, Any]) -> Path:
         It is not there (any more).
     """
     slug, name = str(row["facility"]), str(row["name"])
-    if not is_slug(slug) or not Quarantine(root).has(slug, name) or (root / slug / name).is_symlink():
+    if not is_slug(slug) or not Quarantine(root).has(slug, name):
         raise NotFoundError("the quarantine has no such instance (any more)", fix="noctis quarantine list")
     return root / slug / name
 
@@ -201,7 +201,7 @@ def names(engine: Engine, wanted: QuarantineFilter, limit: int) -> Sequence[tupl
     query = (
         select(Facility.slug, Quarantined.name)
         .join(Facility, Facility.id == Quarantined.facility_id)
-        .where(*wanted.conditions())
+        .where(*wanted.conditions(engine))
         .order_by(Quarantined.received_at, Quarantined.id)
         .limit(limit)
     )

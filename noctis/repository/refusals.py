@@ -44,7 +44,7 @@ class RefusalFilter:
     since: str | None = None  # 6h, 7d, or a time
     text: str | None = None  # part of a title, the address or the reason, any case
 
-    def conditions(self) -> list[ColumnElement[bool]]:
+    def conditions(self, engine: Engine) -> list[ColumnElement[bool]]:
         """As SQL.
 
         Raises
@@ -59,7 +59,7 @@ class RefusalFilter:
             named = cast(Refusal.remedy, Text).contains(f'"{self.facility}"', autoescape=True)
             found.append(or_(Refusal.port == self.facility_port, named))
         if self.calling:
-            found.append(_holds(Refusal.calling, self.calling))
+            found.append(keyset.holds(engine, Refusal.calling, self.calling))
         if self.address:
             found.append(Refusal.address.startswith(self.address, autoescape=True))
         if self.kind:
@@ -71,7 +71,7 @@ class RefusalFilter:
             found.append(Refusal.last_seen >= since(self.since))
         if self.text:
             columns = (Refusal.called, Refusal.calling, Refusal.address, Refusal.reason)
-            found.append(or_(*(_holds(column, self.text) for column in columns)))
+            found.append(or_(*(keyset.holds(engine, column, self.text) for column in columns)))
         return found
 
 
@@ -107,10 +107,6 @@ def _check(value: str, kinds: type[StrEnum], what: str) -> str:
     return value
 
 
-def _holds(column: Any, text: str) -> ColumnElement[bool]:
-    return func.lower(column).contains(text.lower(), autoescape=True)
-
-
 def page(engine: Engine, wanted: RefusalFilter, limit: int, after: str | None = None) -> Page:
     """Refusals, those seen last first. At most `REFUSALS_MAX` of the ledger are there.
 
@@ -120,7 +116,7 @@ def page(engine: Engine, wanted: RefusalFilter, limit: int, after: str | None = 
         The filter or the mark is malformed.
     """
     order = (Refusal.last_seen.desc(), Refusal.id.desc())
-    conditions = (*wanted.conditions(), *keyset.behind(Refusal.last_seen, Refusal.id, after))
+    conditions = (*wanted.conditions(engine), *keyset.behind(Refusal.last_seen, Refusal.id, after))
     with reading(engine) as connection:
         found = connection.execute(
             select(*Refusal.__table__.c).where(*conditions).order_by(*order).limit(limit + 1)
@@ -133,7 +129,7 @@ def page(engine: Engine, wanted: RefusalFilter, limit: int, after: str | None = 
 def count(engine: Engine, wanted: RefusalFilter) -> int:
     """How many rows a filter finds."""
     with reading(engine) as connection:
-        return connection.scalar(select(func.count()).select_from(Refusal).where(*wanted.conditions())) or 0
+        return connection.scalar(select(func.count()).select_from(Refusal).where(*wanted.conditions(engine))) or 0
 
 
 def one(engine: Engine, refusal: int) -> dict[str, Any]:

@@ -42,6 +42,10 @@ log = structlog.get_logger()
 _NOT_BEGUN = (Outcome.CONFLICT, Outcome.GONE, Outcome.UNKNOWN_FACILITY)  # nothing of it is in the archive
 
 
+class NotFilableError(StorageError):
+    """The instance cannot be filed as it is, whatever is done here."""
+
+
 @dataclass(frozen=True)
 class Released:
     """What became of a released instance."""
@@ -78,8 +82,10 @@ def release(
     ConflictError
         Other bytes are filed under its SOP Instance UID, and `replace` was not said; or a release into another
         facility has been begun.
-    StorageError
+    NotFilableError
         It cannot be filed as it is.
+    StorageError
+        Archive, spool or quarantine cannot take it now.
     DatabaseError
         The index cannot be reached; the instance is still in quarantine.
     """
@@ -244,14 +250,14 @@ def _filable(path: Path, facility: str, target: str) -> Iterator[Filing]:
             header = read_header(file.fileno(), meta.dataset_start, meta.transfer_syntax_uid)
             file.seek(meta.dataset_start)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except HeaderError as error:
-        raise StorageError(
+    except (HeaderError, StorageError) as error:
+        raise NotFilableError(
             f"{path.name} cannot be filed: {error}", fix=f"mend a copy of {path}, then: noctis import {facility} COPY"
         ) from error
     except OSError as error:
         raise StorageError(f"{path.name} cannot be read: {error.strerror}") from error
     if header.missing_uids:
-        raise StorageError(
+        raise NotFilableError(
             f"{path.name} cannot be filed: its data set has no {header.missing_uids}",
             fix=f"mend a copy of {path}, then: noctis import {facility} COPY",
         )

@@ -13,10 +13,12 @@ from noctis.errors import (
     DatabaseError,
     NoctisError,
     NotFoundError,
+    StorageError,
     SupervisorError,
     UnavailableError,
     UsageError,
 )
+from noctis.repository.release import NotFilableError
 from noctis.users.logins import LockedError, RefusedError
 from noctis.users.passwords import BusyError
 from noctis.web.access import ForbiddenError, NobodyError
@@ -32,6 +34,8 @@ STATUS: dict[type[NoctisError], int] = {  # the first that fits
     BusyError: 429,
     RefusedError: 401,
     UsageError: 422,
+    NotFilableError: 422,
+    StorageError: 503,
     DatabaseError: 503,
     SupervisorError: 503,
     UnavailableError: 503,

@@ -4,6 +4,7 @@ A child files and dies just before its n-th change of the file system or of the 
 through; the next filer finds what it left.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -19,6 +20,7 @@ from noctis.archiver import filing
 from noctis.archiver.filing import file_spool_once
 from noctis.config import Settings
 from noctis.db import engine as engine_module
+from noctis.errors import ConflictError, NotFoundError
 from noctis.facilities.registry import Registry
 from noctis.repository import quarantine_rows
 from noctis.repository.quarantine import Note, Quarantine, Reason
@@ -259,6 +261,70 @@ def test_a_release(replace: bool, intake: Intake, registry: Registry, engine: En
     expected = books(engine, settings)
     assert (len(expected.archive), len(expected.quarantine)) == (1, int(replace))
     assert kill_everywhere(engine, settings, intake, prepare, expected, work) > 3
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_release_into_another_facility(
+    replace: bool, intake: Intake, registry: Registry, engine: Engine, settings: Settings
+) -> None:
+    """Killed anywhere and done again: it is in the other facility alone, and what was there is in its quarantine."""
+    quarantine = Quarantine(settings.paths.quarantine)
+    names: list[str] = []
+
+    def prepare() -> None:
+        entry = intake.own_file(intake.instance(sop_instance="1.2.3.1", name="Newer").entry)
+        quarantine.keep(entry.path, "central", Note(Reason.CONFLICT), cap=10)
+        if replace:
+            intake.instance(slug="north", sop_instance="1.2.3.1")
+        settle(engine, settings)
+        names[:] = quarantine.names("central")
+
+    def work() -> None:
+        own = engine_module.make_engine(settings)
+        if names[0] in quarantine.names("central"):
+            release(settings, own, "central", names[0], replace=replace, into="north")
+        quarantine_rows.sync(own, quarantine)
+        own.dispose()
+
+    start_anew(engine, settings)
+    prepare()
+    work()
+    expected = books(engine, settings)
+    assert [path.split("/")[0] for path in expected.archive] == ["north"]
+    assert [path.split("/")[0] for path in expected.quarantine] == ["north"] * replace
+    assert kill_everywhere(engine, settings, intake, prepare, expected, work) > 3
+
+
+@pytest.mark.parametrize("into", [None, "north"])
+def test_a_release_that_was_killed_is_not_begun_into_a_second_facility(
+    into: str | None, intake: Intake, registry: Registry, engine: Engine, settings: Settings
+) -> None:
+    """Wherever it was killed: what the archiver made of it is in one facility, and so it is after the second try."""
+    quarantine = Quarantine(settings.paths.quarantine)
+    other = {None: "north", "north": None}[into]
+    for step in range(1, STEPS_MAX):
+        start_anew(engine, settings)
+        entry = intake.own_file(intake.instance(sop_instance="1.2.3.1").entry)
+        name = quarantine.keep(entry.path, "central", Note(Reason.UID_MISMATCH), cap=10).name
+        settle(engine, settings)
+        engine.dispose()
+
+        def work(name: str = name) -> None:
+            own = engine_module.make_engine(settings)
+            release(settings, own, "central", name, into=into)
+
+        died = in_a_child_that_dies(step, settings, work)
+        settle(engine, settings)
+        if died:
+            with contextlib.suppress(ConflictError, NotFoundError):
+                release(settings, engine, "central", name, into=other)
+        settle(engine, settings)
+        found = books(engine, settings)
+        assert len({path.split("/")[0] for path in found.archive}) <= 1, f"after a kill before step {step}"
+        assert {*found.archive.values(), *found.quarantine.values()}, f"lost by a kill before step {step}"
+        assert_true(engine, settings)
+        if not died:
+            break
 
 
 @pytest.mark.parametrize("replace", [False, True])

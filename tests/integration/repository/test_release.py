@@ -1,5 +1,7 @@
 """Out of quarantine: what can be filed is, by the UIDs of its data set; what cannot is refused with the fix."""
 
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from noctis.errors import ConflictError, DatabaseError, NotFoundError, StorageEr
 from noctis.facilities.registry import Registry
 from noctis.repository import quarantine_rows
 from noctis.repository.index import Outcome
-from noctis.repository.quarantine import Note, Quarantine, Reason
+from noctis.repository.quarantine import Note, Quarantine, Reason, read_note, write_note
 from noctis.repository.release import discard, release
 from tests.books import assert_true, rows
 from tests.samples import make_instance
@@ -73,6 +75,84 @@ def test_a_conflict_is_released_only_to_replace(
     assert (quarantine.folder("central") / other).read_bytes().endswith(first.data_set)
     assert [row["name"] for row in rows(engine, models.Quarantined)] == [other]
     assert actions(engine) == [("quarantine.released", "anna")]
+    assert_true(engine, settings)
+
+
+def test_into_another_facility(intake: Intake, quarantine: Quarantine, engine: Engine, settings: Settings) -> None:
+    data_set = encode(make_instance(study="1.1", series="1.1.1", sop_instance="1.2.3.4"))
+    name = keep(quarantine, engine, intake.put(data_set, sop_instance="9.9.9").path, Reason.UID_MISMATCH)
+    released = release(settings, engine, "central", name, into="north", actor="anna")
+    assert (released.outcome, released.path) == (Outcome.FILED, "north/1.1/1.1.1/1.2.3.4.dcm")
+    assert (settings.paths.media / released.path).read_bytes().endswith(data_set)
+    assert list(settings.paths.quarantine.glob("*/*")) == list(settings.paths.spool.glob("*/new/*")) == []
+    assert rows(engine, models.Quarantined) == []
+    told = {row["action"]: row["detail"] for row in rows(engine, models.Event) if row["actor"] == "anna"}
+    assert told["quarantine.released"]["into"] == "north"
+    assert told["quarantine.taken_over"]["from"] == "central"
+    assert_true(engine, settings)
+
+
+def test_a_conflict_in_the_other_facility_changes_nothing(
+    intake: Intake, quarantine: Quarantine, engine: Engine, settings: Settings
+) -> None:
+    intake.instance(slug="north", sop_instance="1.2.3.4")
+    file_spool_once(settings, engine=engine)
+    name = keep(quarantine, engine, intake.instance(sop_instance="1.2.3.4", name="Other").entry.path, Reason.CONFLICT)
+    with pytest.raises(ConflictError, match="is filed in north") as error:
+        release(settings, engine, "central", name, into="north")
+    assert "--into north --replace" in str(error.value)
+    assert read_note(quarantine.folder("central") / name).into == ""
+    assert release(settings, engine, "central", name).outcome is Outcome.FILED  # its own facility has none
+    assert [row["path"].split("/")[0] for row in rows(engine, models.Instance)] == ["central", "north"]
+    assert_true(engine, settings)
+
+
+def test_what_was_begun_into_one_facility_is_not_begun_into_another(
+    intake: Intake, quarantine: Quarantine, engine: Engine, settings: Settings
+) -> None:
+    name = keep(quarantine, engine, intake.instance(sop_instance="1.2.3.4").entry.path, Reason.CONFLICT)
+    path = quarantine.folder("central") / name
+    write_note(path, replace(read_note(path), into="north"))
+    with pytest.raises(ConflictError, match="into north has been begun") as error:
+        release(settings, engine, "central", name)
+    assert f"noctis quarantine release central {name} --into north" in str(error.value)
+    assert release(settings, engine, "central", name, into="north").outcome is Outcome.FILED
+
+
+@pytest.mark.parametrize("into", ["nobody", "../north", "North", "gone"])
+def test_there_is_no_such_other_facility(
+    into: str, intake: Intake, quarantine: Quarantine, registry: Registry, engine: Engine, settings: Settings
+) -> None:
+    registry.add("Gone")
+    registry.remove("gone")
+    name = keep(quarantine, engine, intake.instance(sop_instance="1.2.3.4").entry.path, Reason.CONFLICT)
+    with pytest.raises(NotFoundError):
+        release(settings, engine, "central", name, into=into)
+    assert quarantine.names("central") == [name]
+    assert read_note(quarantine.folder("central") / name).into == ""
+
+
+def test_two_who_release_one_instance_into_two_facilities(
+    intake: Intake, quarantine: Quarantine, engine: Engine, settings: Settings
+) -> None:
+    name = keep(quarantine, engine, intake.instance(sop_instance="1.2.3.4").entry.path, Reason.CONFLICT)
+    barrier = threading.Barrier(2)
+    ends: list[object] = []
+
+    def work(into: str | None) -> None:
+        barrier.wait(10)
+        try:
+            ends.append(release(settings, engine, "central", name, into=into).outcome)
+        except (ConflictError, NotFoundError) as error:
+            ends.append(type(error))
+
+    threads = [threading.Thread(target=work, args=(into,)) for into in (None, "north")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert ends.count(Outcome.FILED) == 1
+    assert len(rows(engine, models.Instance)) == 1
     assert_true(engine, settings)
 
 

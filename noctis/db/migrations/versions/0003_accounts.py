@@ -62,5 +62,6 @@ def _ledgers() -> None:
     op.add_column("refusal", sa.Column("let_in_at", sa.DateTime(timezone=True), nullable=True))
     op.create_index(op.f("ix_refusal_fixed_at"), "refusal", ["fixed_at"])
     op.create_index(op.f("ix_quarantined_facility_id_received_at"), "quarantined", ["facility_id", "received_at"])
-    op.create_index(op.f("ix_event_actor_at"), "event", ["actor", "at"])
     op.create_index(op.f("ix_event_action_at"), "event", ["action", "at"])
+    op.create_index(op.f("ix_event_actor_action_at"), "event", ["actor", "action", "at"])
+    op.create_index(op.f("ix_event_facility_id_action_at"), "event", ["facility_id", "action", "at"])
