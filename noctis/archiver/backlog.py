@@ -49,12 +49,14 @@ class Backlog:
 
     def by_facility(self) -> dict[str, tuple[int, int]]:
         """Slug → the same two of that facility's entries. Goes through all of them."""
-        counts = Counter(self._unseen)
+        counts = self._unseen.copy()
         oldest = {slug: arrived_ns(name) for slug, name in self._oldest.items() if self._unseen[slug]}
-        for entry in (*self._waiting, *self._out):
-            counts[entry.slug] += 1
-            came = arrived_ns(entry.name)
-            oldest[entry.slug] = min(came, oldest.get(entry.slug, came))
+        for entries in (self._waiting, self._out):
+            counts.update([entry.slug for entry in entries])
+            first = {entry.slug: entry for entry in reversed(tuple(entries))}  # in the order of the line
+            for slug, entry in first.items():
+                came = arrived_ns(entry.name)
+                oldest[slug] = min(came, oldest.get(slug, came))
         return {slug: (count, oldest.get(slug, 0)) for slug, count in counts.items() if count}
 
     def add(self, hint: Hint) -> None:

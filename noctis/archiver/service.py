@@ -45,6 +45,7 @@ COMPLETION_SECONDS = 1.0
 QUARANTINE_SECONDS = 30.0
 RECOVERY_SECONDS = 5.0
 TELL_SECONDS = 1.0  # between two looks at what waits of each facility
+TELL_SHARE = 50  # which take at most one part in so many of the time
 FORGET_SECONDS = 3600.0
 
 
@@ -136,7 +137,7 @@ class Archiver:
         self._quarantine_sync = _Due(QUARANTINE_SECONDS)
         self._recovery = _Due(RECOVERY_SECONDS)
         self._forget = _Due(FORGET_SECONDS)
-        self._tell_facilities = _Due(TELL_SECONDS)
+        self._tell_at = 0.0  # monotonic: what waits of each facility is not told before
         self._told: set[str] = set()  # slugs of which something waited
 
     def close(self) -> None:
@@ -205,8 +206,10 @@ class Archiver:
     def _report(self) -> None:
         self._scoreboard.set(Counter.PENDING, self._backlog.pending)
         self._scoreboard.set(Counter.OLDEST_NS, self._backlog.oldest_ns)
-        if self._tell_facilities.now():
+        begun = time.monotonic()
+        if begun >= self._tell_at:
             self._report_facilities()
+            self._tell_at = time.monotonic() + max(TELL_SECONDS, TELL_SHARE * (time.monotonic() - begun))
 
     def _report_facilities(self) -> None:
         """What waits of each, where the board has a row for it."""

@@ -12,8 +12,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from noctis import __version__, locks
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
-from noctis.errors import DatabaseError, ExitCode, NoctisError, SupervisorError
+from noctis.errors import DatabaseError, ExitCode, SupervisorError
 from noctis.facilities import watcher
 from noctis.facilities.recover import upgrade
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
@@ -41,51 +39,12 @@ from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerS
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import DEFAULT, FACILITY_BOARD, SERVICE_BOARD, Plan, make_plan, wanted
 from noctis.supervisor.process import Restart
+from noctis.supervisor.services import COUNT_BY_FACILITY, services
 from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
 
 SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to be gone
-COUNT_BY_FACILITY = ("archiver",)  # services
-
-
-def services(settings: Settings) -> dict[str, Callable[[Settings, Scoreboard], int]]:
-    """The processes beside the listeners: a new one is one line here."""
-    from noctis.archiver import service as archiver
-    from noctis.scheduler import service as scheduler
-
-    table: dict[str, Callable[[Settings, Scoreboard], int]] = {
-        "watcher": watcher.run,
-        "archiver": archiver.run,
-        "scheduler": scheduler.run,
-    }
-    if settings.web.enabled:
-        table["web"] = _web
-    if settings.notifications.enabled:
-        table["notifier"] = _notifier
-    if settings.audit.syslog is not None:
-        from noctis.audit import service as audit
-
-        table["audit"] = partial(audit.run, since=datetime.now(UTC))
-    return table
-
-
-def _web(settings: Settings, scoreboard: Scoreboard) -> int:
-    """Loaded by the process itself: the parent, and so the listeners, have no web framework in their memory."""
-    from noctis.web import service
-
-    try:
-        return service.run(settings, scoreboard)
-    except NoctisError as error:
-        log.error("web.not_started", error=error.message, fix=error.fix)
-        return ExitCode.FOUND_WRONG
-
-
-def _notifier(settings: Settings, scoreboard: Scoreboard) -> int:
-    """Loaded by the process itself, as `_web`."""
-    from noctis.notify import service
-
-    return service.run(settings, scoreboard)
 
 
 class Parent(supervisord.Supervisor):  # type: ignore[misc]

@@ -27,6 +27,7 @@ from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
 from noctis.web.downloads import Places
 from noctis.web.metrics.observed import Observed
+from noctis.web.metrics.scrape import Scrapes
 from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -85,6 +86,10 @@ class Site:
     def observed(self) -> Observed:
         """For health and metrics."""
         return Observed(self.settings, self.snapshots)
+
+    @cached_property
+    def scrapes(self) -> Scrapes:
+        return Scrapes(self.observed)
 
     @cached_property
     def sessions(self) -> Sessions:

@@ -7,7 +7,6 @@ from noctis.errors import NotFoundError
 from noctis.users.roles import Right
 from noctis.web import health
 from noctis.web.access import Allow, allow
-from noctis.web.metrics.scrape import scrape
 from noctis.web.site import OnSite
 
 router = APIRouter(include_in_schema=False)
@@ -31,5 +30,5 @@ def metrics(request: Request, site: OnSite) -> Response:
         raise NotFoundError("there are no metrics here", fix="web.metrics: open, or login")
     if access == "login":
         Allow(Right.SEE_ALL)(request)
-    text, media_type = scrape(site.observed, request.headers.get("accept", ""))
+    text, media_type = site.scrapes.text(request.headers.get("accept", ""))
     return Response(text, media_type=media_type)

@@ -1,5 +1,6 @@
 """The archiver as a process: forked, signalled, killed, and with its database taken away."""
 
+import mmap
 import os
 import signal
 import sqlite3
@@ -17,7 +18,8 @@ from noctis.db import models
 from noctis.db.engine import make_engine
 from noctis.db.migrate import upgrade
 from noctis.facilities.registry import Registry
-from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.scoreboard import Counter, Scoreboard, board_bytes
+from noctis.observability.words import named
 from noctis.repository.hints import HintSender
 from noctis.repository.journal import Journal
 from tests.books import assert_true, books, rows
@@ -30,7 +32,8 @@ class RunningArchiver:
     """A forked archiver."""
 
     def __init__(self, settings: Settings) -> None:
-        self.scoreboard = Scoreboard()
+        self.scoreboard = Scoreboard(mmap.mmap(-1, board_bytes(8)))
+        self.scoreboard.allow(8)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads
             self.pid = os.fork()
@@ -42,7 +45,8 @@ class RunningArchiver:
                 os._exit(code)
 
     def count(self, counter: Counter) -> int:
-        return self.scoreboard.get(counter)
+        board = self.scoreboard
+        return board.get(counter) if counter is Counter.PENDING else board.total(counter)
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal; the exit code (negative: the signal that ended it)."""
@@ -129,6 +133,34 @@ def test_without_hints_the_scan_finds_everything(
     assert archiver.end(signal.SIGINT) == 0
     assert len(rows(engine, models.Quarantined)) == 1
     assert_true(engine, quick)
+
+
+def test_each_facility_is_counted_apart(
+    intake: Intake, quick: Settings, start: Callable[[Settings], RunningArchiver]
+) -> None:
+    for number in range(3):
+        intake.instance(sop_instance=f"1.2.3.{number}")
+        intake.instance(sop_instance=f"1.2.3.{number}", slug="north")
+    intake.instance(sop_instance="1.2.3.1", name="Other")
+    intake.instance(sop_instance="1.2.3.1", slug="north")
+    intake.instance(sop_instance="1.2.3.1", slug="nobody")  # waits
+    archiver = start(quick)
+    wait_until_filed(archiver, 6)
+    wait_for(lambda: archiver.count(Counter.DUPLICATES) and archiver.count(Counter.CONFLICTS), what="the rest")
+    rows = archiver.scoreboard.rows()
+    wait_for(lambda: "nobody" in rows and rows["nobody"].get(Counter.PENDING), what="what waits")
+    assert archiver.end() == 0
+    central, north, nobody = (named(rows[slug].all()) for slug in ("central", "north", "nobody"))
+    assert (central["instances"], central["conflicts"], central["quarantined"]) == (3, 1, 1)
+    assert (north["instances"], north["duplicates"]) == (3, 1)
+    assert "conflicts" not in north
+    assert nobody["pending"] == 1
+    assert nobody["oldest_ns"] > 0
+    together = named(archiver.scoreboard.all())
+    assert "instances" not in together
+    assert sum(together["lag"][:-1]) == 6
+    assert sum(together["batch"][:-1]) == together["batches"]
+    assert together["batch"][-1] >= 8
 
 
 def test_killed_again_and_again_under_load(

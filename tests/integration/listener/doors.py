@@ -37,10 +37,17 @@ class ThreadStop:
 class Door:
     """One listening port and its listener, in a thread."""
 
-    def __init__(self, settings: Settings, sock: socket.socket, name: str, title: str = "TITLE") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sock: socket.socket,
+        name: str,
+        title: str = "TITLE",
+        scoreboard: Scoreboard | None = None,
+    ) -> None:
         self.sock = sock
         self.port: int = sock.getsockname()[1]
-        self.scoreboard = Scoreboard()
+        self.scoreboard = scoreboard or Scoreboard()
         self.listener = Listener(sock, settings, title, self.scoreboard, name)
         self.stop = ThreadStop()
         self._closed = False

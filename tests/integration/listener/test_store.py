@@ -23,13 +23,14 @@ from noctis.repository import filemeta
 from noctis.repository.journal import take
 from noctis.scu import requests
 from tests.integration.listener.conftest import CENTRAL, RunningListener
+from tests.integration.listener.doors import Door
 from tests.support import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 
 
 @contextmanager
-def association(listener: RunningListener, called: str = "CENTRAL", calling: str = "SCU") -> Iterator[Association]:
+def association(listener: Door, called: str = "CENTRAL", calling: str = "SCU") -> Iterator[Association]:
     ae = AE(calling)
     ae.add_requested_context(CTImageStorage, [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
     ae.add_requested_context(Verification)

@@ -87,6 +87,7 @@ def fresh(site: Site) -> None:
     """Every question is a look of its own."""
     for each in (site.observed.supervisor, site.observed.database, site.observed.disks, site.observed.spool):
         each._fresh = 0
+    site.scrapes.fresh_seconds = 0
 
 
 def scrape(client: TestClient, accept: str = "") -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -135,3 +135,17 @@ def test_a_hint_is_never_a_path(root: Path, slug: str, name: str) -> None:
 def test_a_name_tells_when_it_came() -> None:
     assert arrived_ns(f"{1234567890123456789:016x}-1f-2.dcm") == 1234567890123456789
     assert arrived_ns("something.dcm") == 0
+
+
+def test_what_waits_is_told_by_facility(root: Path) -> None:
+    (root / "south" / "new").mkdir(parents=True)
+    backlog = Backlog(root, 0.0)
+    for number, slug in ((3, "central"), (1, "central"), (2, "north"), (4, "south")):
+        put(root, number, slug)
+    backlog.scan()
+    backlog.take(1)
+    backlog.hold_facility("south", 10.0)
+    told = backlog.by_facility()
+    assert {slug: count for slug, (count, _) in told.items()} == {"central": 2, "north": 1, "south": 1}
+    assert min(oldest for _, oldest in told.values()) == backlog.oldest_ns
+    assert told["central"][1] < told["north"][1] < told["south"][1]
