@@ -81,7 +81,7 @@ def _tail(
     # from the middle of the hour in which it began to the middle of that in which it ended
     halves = [(before + after) / 2 for before, after in pairwise(sums)]
     gaps = sorted((halves[gap.end()] - halves[gap.start() - 1] for gap in _GAP.finditer(text)), reverse=True)
-    number = min(max(len(gaps), round(weeks)), round(OFTEN * weeks))
+    number = max(min(max(len(gaps), round(weeks)), round(OFTEN * weeks)), FORGIVEN + 1)
     gaps += [max(weights)] * (number + 1 - len(gaps))  # those shorter than an hour or two
     usual, longest = gaps[number], gaps[FORGIVEN]
     excess = sum(gaps[FORGIVEN:number]) + FORGIVEN * longest - number * usual
