@@ -62,7 +62,8 @@ class Watch:
         self._turn = 0
         self._budget = 0
         self._learned: dict[Key, _Learned] = {}
-        self._last: tuple[float, list[State]] | None = None  # when (monotonic), and what it was
+        self._said = 0  # how often something was said
+        self._last: tuple[int, float, list[State]] = (-1, 0.0, [])  # after how much of it, when (monotonic), and what
 
     def evaluate(self, now: datetime | None = None) -> list[State]:
         """Facilities by name, each followed by its devices.
@@ -73,28 +74,37 @@ class Watch:
             It cannot be read.
         """
         with self._lock:
-            now = now or datetime.now(UTC)
-            known = store.look(self._engine)
-            self._read(known, now)
-            own: dict[int, dict[str, Sender]] = {}
-            for (facility_id, title), sender in self._senders.items():
-                own.setdefault(facility_id, {})[title] = sender
-            states: list[State] = []
-            for place in known.places:
-                states += self._look(place, own.get(place.id, {}), known, now)
-            self._last = (time.monotonic(), states)
-            return states
+            return self._evaluate(now or datetime.now(UTC))
 
     def recent(self, seconds: float = 10.0) -> list[State]:
-        """As it was at a moment that is not longer ago than this."""
-        last = self._last
-        if last is not None and time.monotonic() - last[0] <= seconds:
-            return last[1]
-        return self.evaluate()
+        """As it was at a moment that is not longer ago than this; those who ask at once share one look."""
+        found = self._not_older(seconds)
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._not_older(seconds)
+            return self._evaluate(datetime.now(UTC)) if found is None else found
 
     def forget(self) -> None:
         """The next look is a new one: something was said to a silence."""
-        self._last = None
+        self._said += 1
+
+    def _not_older(self, seconds: float) -> list[State] | None:
+        said, at, states = self._last
+        return states if said == self._said and time.monotonic() - at <= seconds else None
+
+    def _evaluate(self, now: datetime) -> list[State]:
+        said, at = self._said, time.monotonic()
+        known = store.look(self._engine)
+        self._read(known, now)
+        own: dict[int, dict[str, Sender]] = {}
+        for (facility_id, title), sender in self._senders.items():
+            own.setdefault(facility_id, {})[title] = sender
+        states: list[State] = []
+        for place in known.places:
+            states += self._look(place, own.get(place.id, {}), known, now)
+        self._last = (said, at, states)
+        return states
 
     def _read(self, known: Known, now: datetime) -> None:
         today = int(now.timestamp()) // 86_400
