@@ -4,6 +4,7 @@ A device that is silent as its whole facility is, is covered by the facility's a
 not alarm; nor do senders of which too little is known.
 """
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from functools import reduce
 from sqlalchemy import Engine
 
 from noctis.config import Settings
+from noctis.errors import NoctisError
 from noctis.silence import odds, store, words
 from noctis.silence.calendar import Calendar, moment_of
 from noctis.silence.habit import Habit, learn
@@ -20,6 +22,7 @@ from noctis.silence.state import ACKNOWLEDGED, MUTED, Mute, State
 from noctis.silence.store import Key, Known, Place, Sender
 
 PART = 10  # facilities that are read anew at every look, in turn: rows may have come late, or gone
+STALE_SECONDS = 300.0
 LEARN = 50  # senders that are learned anew at one look: they all have a new last day after midnight
 
 
@@ -57,6 +60,7 @@ class Watch:
         self._minimum = settings.silence.minimum_minutes * 60
         self._calendar = Calendar(zone, settings.silence.days_off)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._senders: dict[Key, Sender] = {}
         self._seen_day: int | None = None  # of the last look
         self._turn = 0
@@ -77,13 +81,24 @@ class Watch:
             return self._evaluate(now or datetime.now(UTC))
 
     def recent(self, seconds: float = 10.0) -> list[State]:
-        """As it was at a moment that is not longer ago than this; those who ask at once share one look."""
-        found = self._not_older(seconds)
-        if found is not None:
-            return found
-        with self._lock:
-            found = self._not_older(seconds)
-            return self._evaluate(datetime.now(UTC)) if found is None else found
+        """As it was a moment ago. What is older than this is looked at anew, but nobody waits for that: who asks has
+        what there is, unless it is older than `STALE_SECONDS` or something was said since.
+        """
+        found = self._not_older(STALE_SECONDS)
+        if found is None:
+            with self._lock:
+                found = self._not_older(seconds)  # of those who ask at once, one looks
+                return self._evaluate(datetime.now(UTC)) if found is None else found
+        if self._not_older(seconds) is None and self._refreshing.acquire(blocking=False):
+            threading.Thread(target=self._refresh, name="silence", daemon=True).start()
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            with contextlib.suppress(NoctisError):  # whoever asks when this is stale is told
+                self.evaluate()
+        finally:
+            self._refreshing.release()
 
     def forget(self) -> None:
         """The next look is a new one: something was said to a silence."""
