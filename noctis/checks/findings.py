@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shlex
 import shutil
 import subprocess
 import time
@@ -24,6 +25,7 @@ from noctis.repository.queries import archived_usage, last_received
 from noctis.repository.room import Room, Space
 from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
 from noctis.scheduler import times, verification
+from noctis.silence import evaluate
 from noctis.supervisor.control import START_IT, Control
 from noctis.supervisor.ports import all_who_listen
 
@@ -31,6 +33,7 @@ RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is befor
 QUOTA_PERCENT = 90  # more is told
 CLOCK_TOLERANCE_SECONDS = 120
 AUDIT_LATE_SECONDS = 300
+SILENCES_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_web,
         check_echoes,
         check_verify,
+        check_silence,
     )
     for check in checks:
         yield from check(settings)
@@ -242,6 +246,25 @@ def check_verify(settings: Settings) -> Iterator[Finding]:
         yield Finding("verify", False, text, "noctis archive verify; or set schedule.verify: never")
     elif last.ended and not last.count:
         yield Finding("verify", True, f"the last verify of the archive, {last.ended}, found nothing wrong")
+
+
+def check_silence(settings: Settings) -> Iterator[Finding]:
+    engine = make_engine(settings, pooled=False)
+    try:
+        raised = [state for state in evaluate(engine, settings) if state.raised]
+    except NoctisError:
+        return  # the check of the database tells
+    finally:
+        engine.dispose()
+    for state in raised[:SILENCES_MAX]:
+        whose = f"the device {state.device} of '{state.name}'" if state.device else f"'{state.name}'"
+        device = f" --device {shlex.quote(state.device)}" if state.device else ""
+        fix = f"ask there; it is known: noctis silence ack {state.facility}{device}"
+        yield Finding("silence", False, f"{whose} is silent: {state.sentence}", fix)
+    if len(raised) > SILENCES_MAX:
+        yield Finding("silence", False, f"{len(raised) - SILENCES_MAX} more are silent", "noctis silence --alarms")
+    if not raised:
+        yield Finding("silence", True, "nobody is silent who usually sends")
 
 
 def check_supervisor(settings: Settings) -> Iterator[Finding]:

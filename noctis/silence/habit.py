@@ -17,7 +17,9 @@ WINDOW = WEEKS * WEEK  # hours
 ENOUGH_DAYS, ENOUGH_HOURS = 14, 10  # observed; in which something came: with less, nothing is said
 FORGIVEN = 2  # the longest silences of a window may have been failures themselves, or holidays
 OFTEN = 4  # silences a week: the longest that so many are of tell how rare longer ones are
-SCALE_MIN = 1.5  # 1 would be independent hours; measured: whole days are slow, and work comes in bursts
+# Of independent hours the scale is 1. Whole days are slow, and work comes in bursts: what was measured over simulated
+# senders (tests/unit/silence) wants at least so much, and more of those who send at all hours.
+SCALE_MIN, SCALE_SHARE = 1.5, 0.5
 _GAP = re.compile("0+")
 
 
@@ -81,8 +83,9 @@ def _tail(
     # from the middle of the hour in which it began to the middle of that in which it ended
     halves = [(before + after) / 2 for before, after in pairwise(sums)]
     gaps = sorted((halves[gap.end()] - halves[gap.start() - 1] for gap in _GAP.finditer(text)), reverse=True)
-    number = min(max(len(gaps), round(weeks)), round(OFTEN * weeks))
+    number = max(min(max(len(gaps), round(weeks)), round(OFTEN * weeks)), FORGIVEN + 1)
     gaps += [max(weights)] * (number + 1 - len(gaps))  # those shorter than an hour or two
     usual, longest = gaps[number], gaps[FORGIVEN]
+    least = SCALE_MIN + SCALE_SHARE * bits.bit_count() / (weeks * WEEK)
     excess = sum(gaps[FORGIVEN:number]) + FORGIVEN * longest - number * usual
-    return number / weeks, usual, max(SCALE_MIN, excess / (number - FORGIVEN)), longest
+    return number / weeks, usual, max(least, excess / (number - FORGIVEN)), longest

@@ -4,6 +4,7 @@ A device that is silent as its whole facility is, is covered by the facility's a
 not alarm; nor do senders of which too little is known.
 """
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from functools import reduce
 from sqlalchemy import Engine
 
 from noctis.config import Settings
+from noctis.errors import NoctisError
 from noctis.silence import odds, store, words
 from noctis.silence.calendar import Calendar, moment_of
 from noctis.silence.habit import Habit, learn
@@ -20,6 +22,7 @@ from noctis.silence.state import ACKNOWLEDGED, MUTED, Mute, State
 from noctis.silence.store import Key, Known, Place, Sender
 
 PART = 10  # facilities that are read anew at every look, in turn: rows may have come late, or gone
+STALE_SECONDS = 300.0
 LEARN = 50  # senders that are learned anew at one look: they all have a new last day after midnight
 
 
@@ -57,12 +60,14 @@ class Watch:
         self._minimum = settings.silence.minimum_minutes * 60
         self._calendar = Calendar(zone, settings.silence.days_off)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._senders: dict[Key, Sender] = {}
         self._seen_day: int | None = None  # of the last look
         self._turn = 0
         self._budget = 0
         self._learned: dict[Key, _Learned] = {}
-        self._last: tuple[float, list[State]] | None = None  # when (monotonic), and what it was
+        self._said = 0  # how often something was said
+        self._last: tuple[int, float, list[State]] = (-1, 0.0, [])  # after how much of it, when (monotonic), and what
 
     def evaluate(self, now: datetime | None = None) -> list[State]:
         """Facilities by name, each followed by its devices.
@@ -73,28 +78,48 @@ class Watch:
             It cannot be read.
         """
         with self._lock:
-            now = now or datetime.now(UTC)
-            known = store.look(self._engine)
-            self._read(known, now)
-            own: dict[int, dict[str, Sender]] = {}
-            for (facility_id, title), sender in self._senders.items():
-                own.setdefault(facility_id, {})[title] = sender
-            states: list[State] = []
-            for place in known.places:
-                states += self._look(place, own.get(place.id, {}), known, now)
-            self._last = (time.monotonic(), states)
-            return states
+            return self._evaluate(now or datetime.now(UTC))
 
     def recent(self, seconds: float = 10.0) -> list[State]:
-        """As it was at a moment that is not longer ago than this."""
-        last = self._last
-        if last is not None and time.monotonic() - last[0] <= seconds:
-            return last[1]
-        return self.evaluate()
+        """As it was a moment ago. What is older than this is looked at anew, but nobody waits for that: who asks has
+        what there is, unless it is older than `STALE_SECONDS` or something was said since.
+        """
+        found = self._not_older(STALE_SECONDS)
+        if found is None:
+            with self._lock:
+                found = self._not_older(seconds)  # of those who ask at once, one looks
+                return self._evaluate(datetime.now(UTC)) if found is None else found
+        if self._not_older(seconds) is None and self._refreshing.acquire(blocking=False):
+            threading.Thread(target=self._refresh, name="silence", daemon=True).start()
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            with contextlib.suppress(NoctisError):  # whoever asks when this is stale is told
+                self.evaluate()
+        finally:
+            self._refreshing.release()
 
     def forget(self) -> None:
         """The next look is a new one: something was said to a silence."""
-        self._last = None
+        self._said += 1
+
+    def _not_older(self, seconds: float) -> list[State] | None:
+        said, at, states = self._last
+        return states if said == self._said and time.monotonic() - at <= seconds else None
+
+    def _evaluate(self, now: datetime) -> list[State]:
+        said, at = self._said, time.monotonic()
+        known = store.look(self._engine)
+        self._read(known, now)
+        own: dict[int, dict[str, Sender]] = {}
+        for (facility_id, title), sender in self._senders.items():
+            own.setdefault(facility_id, {})[title] = sender
+        states: list[State] = []
+        for place in known.places:
+            states += self._look(place, own.get(place.id, {}), known, now)
+        self._last = (said, at, states)
+        return states
 
     def _read(self, known: Known, now: datetime) -> None:
         today = int(now.timestamp()) // 86_400

@@ -51,7 +51,7 @@ def rarity(probability: float) -> str:
     weeks = 1 / max(probability, 1e-4)
     if probability < 1e-4:
         return "this happens less than once in 10000 weeks"
-    rounded = round(weeks) if weeks < 20 else round(weeks, -1) if weeks < 200 else round(weeks, -2)
+    rounded = round(weeks) if weeks < 20 else 10 * round(weeks / 10) if weeks < 200 else 100 * round(weeks / 100)
     return f"this happens once in {rounded} weeks"
 
 

@@ -81,6 +81,7 @@ def create_app(site: Site) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         site.sampler.start()
+        site.warm()
         yield
         site.close()
 

@@ -1,5 +1,7 @@
 """The silence of facilities and devices as the page and the API show it: which of them, in which order, how drawn."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -62,10 +64,11 @@ def silences(
     return Silences(alarms_first(seen)[offset : offset + limit], len(seen), raised)
 
 
-def mutes(site: Site, caller: Caller) -> Mutes:
-    """For what the caller says to a silence."""
+@contextmanager
+def saying(site: Site, caller: Caller) -> Iterator[Mutes]:
+    """For what the caller says to a silence; whoever looks after it sees it."""
+    yield Mutes(site.engine, caller.name)
     site.silence.forget()
-    return Mutes(site.engine, caller.name)
 
 
 def level(odds: float) -> int:

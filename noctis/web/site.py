@@ -1,5 +1,6 @@
 """What every handler shares: the settings, the database, the supervisor, the facilities as listeners know them."""
 
+import threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,6 +103,10 @@ class Site:
     @cached_property
     def silence(self) -> SilenceWatch:
         return SilenceWatch(self.engine, self.settings)
+
+    def warm(self) -> None:
+        """Learn the habits before somebody asks: of hundreds of senders that takes a second."""
+        threading.Thread(target=self.alarms, args=(None,), name="silence", daemon=True).start()
 
     def alarms(self, facility: str | None) -> int:
         """How many silences (of this facility alone; None: of all) somebody should look at; as of the last minute."""

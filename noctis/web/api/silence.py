@@ -101,7 +101,8 @@ def list_silences(
 @router.post("/silence/{slug}/acknowledge", dependencies=[allow(Right.OPERATE)])
 def acknowledge(site: OnSite, caller: LoggedIn, slug: Words, said: Acknowledgement) -> SilenceOut:
     """It is known that it is silent; until it sends again."""
-    silences.mutes(site, caller).acknowledge(slug, said.device, said.reason)
+    with silences.saying(site, caller) as mutes:
+        mutes.acknowledge(slug, said.device, said.reason)
     return _now(site, slug, said.device)
 
 
@@ -109,12 +110,14 @@ def acknowledge(site: OnSite, caller: LoggedIn, slug: Words, said: Acknowledgeme
 def mute(site: OnSite, caller: LoggedIn, slug: Words, said: Muting) -> SilenceOut:
     """No alarm of the facility and its devices, or of one device, until a time or for ever."""
     until = said.until.replace(tzinfo=UTC) if said.until and said.until.tzinfo is None else said.until
-    silences.mutes(site, caller).mute(slug, said.device, until, said.reason)
+    with silences.saying(site, caller) as mutes:
+        mutes.mute(slug, said.device, until, said.reason)
     return _now(site, slug, said.device)
 
 
 @router.post("/silence/{slug}/unmute", dependencies=[allow(Right.OPERATE)])
 def unmute(site: OnSite, caller: LoggedIn, slug: Words, said: Which) -> SilenceOut:
     """Neither acknowledged nor muted any more."""
-    silences.mutes(site, caller).unmute(slug, said.device)
+    with silences.saying(site, caller) as mutes:
+        mutes.unmute(slug, said.device)
     return _now(site, slug, said.device)

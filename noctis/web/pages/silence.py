@@ -121,7 +121,8 @@ def acknowledge(
     reason: Annotated[str, Form(max_length=2 * REASON_MAX)] = "",
 ) -> Response:
     try:
-        silences.mutes(site, caller).acknowledge(slug, device, reason)
+        with silences.saying(site, caller) as mutes:
+            mutes.acknowledge(slug, device, reason)
     except UsageError as error:
         return _again(request, site, slug, device, error, {"reason": reason, "length": "1d", "date": ""})
     return _back(site, slug, device)
@@ -142,7 +143,8 @@ def mute(
         if length == "date" and not date:
             raise UsageError("until which date?")
         until = parse_until(date if length == "date" else length)
-        silences.mutes(site, caller).mute(slug, device, until, reason)
+        with silences.saying(site, caller) as mutes:
+            mutes.mute(slug, device, until, reason)
     except UsageError as error:
         return _again(request, site, slug, device, error, {"reason": reason, "length": length, "date": date})
     return _back(site, slug, device)
@@ -150,7 +152,8 @@ def mute(
 
 @router.post("/silence/{slug}/unmute", dependencies=[allow(Right.OPERATE)])
 def unmute(site: OnSite, caller: LoggedIn, slug: Words, device: Annotated[Words, Form()] = "") -> Response:
-    silences.mutes(site, caller).unmute(slug, device)
+    with silences.saying(site, caller) as mutes:
+        mutes.unmute(slug, device)
     return _back(site, slug, device)
 
 

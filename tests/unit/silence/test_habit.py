@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noctis.silence.calendar import OFF, WEEK, Calendar, hour_of
@@ -81,6 +81,7 @@ def test_the_nights_and_weekends_of_a_clinic_weigh_nothing() -> None:
     assert sum(habit.odds[5 * 24 :]) == 0.0
 
 
+@settings(deadline=None)
 @given(st.integers(0, (1 << WINDOW) - 1), st.integers(0, 2 * WINDOW), st.integers(400_000, 600_000))
 def test_any_history_gives_odds_that_are_probabilities(bits: int, observed: int, first: int) -> None:
     looked = bits & ((1 << WINDOW) - (1 << WINDOW - min(observed, WINDOW)))

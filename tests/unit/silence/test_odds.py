@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from noctis.silence.calendar import Calendar
@@ -36,7 +36,7 @@ def one() -> Sender:
 
 @pytest.mark.parametrize(
     ("kind", "most"),
-    [("clinic", 1), ("practice", 5), ("hospital", 9), ("emergency", 14), ("mobile", 1), ("nightly", 1)],
+    [("clinic", 1), ("practice", 4), ("hospital", 5), ("emergency", 9), ("mobile", 1), ("nightly", 1)],
 )
 def test_false_alarms_are_rare(kind: str, most: int) -> None:
     """In a year of three senders; docs/operators-guide.md has what was measured over more of them."""
@@ -102,6 +102,7 @@ def test_never_before_the_minimum(one: Sender) -> None:
     assert alarm >= last + 30 * 3600
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 5), back=st.integers(1, 300), threshold=st.floats(0.0001, 0.5))
 def test_at_its_alarm_a_silence_is_as_unlikely_as_was_asked(seed: int, back: int, threshold: float) -> None:
     found = _SENDERS.setdefault(seed, senders("practice")[0])
@@ -117,6 +118,7 @@ def test_at_its_alarm_a_silence_is_as_unlikely_as_was_asked(seed: int, back: int
 _SENDERS: dict[int, Sender] = {}
 
 
+@settings(deadline=None)
 @given(st.floats(0, 3e6), st.floats(0, 3e6))
 def test_a_longer_silence_is_never_likelier(one: Sender, first: float, second: float) -> None:
     last = one.times[-1]
