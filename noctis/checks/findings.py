@@ -13,6 +13,7 @@ from typing import Any
 from noctis.audit.syslog import Sender
 from noctis.checks import tls
 from noctis.checks.echo import echo
+from noctis.checks.notifying import notification_troubles
 from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings
 from noctis.db import migrate
@@ -296,45 +297,8 @@ def check_audit(settings: Settings) -> Iterator[Finding]:
 
 
 def check_notifications(settings: Settings) -> Iterator[Finding]:
-    """The mail server is asked; webhooks are not, since each request would be a message."""
-    if not settings.notifications.enabled:
-        return
-    if settings.smtp.host is not None:
-        from noctis.notify.mail import Mailer
-
-        try:
-            Mailer(settings).check()
-            yield Finding("notifications", True, f"the mail server {settings.smtp.host} takes mail from us")
-        except NoctisError as error:
-            yield Finding("notifications", False, error.message, error.fix or "look at smtp in the settings")
-    try:
-        notifier = Control(settings.paths).status().get("notifier")
-    except NoctisError:
-        notifier = None  # the check of the supervisor tells
-    if notifier is not None and notifier["state"] != "running":
-        why = notifier["last_error"] or "see the log"
-        fix = "noctis supervisorctl status"
-        yield Finding("notifications", False, f"the notifier is {notifier['state']}: {why}", fix)
-    yield from _receivers(settings)
-
-
-def _receivers(settings: Settings) -> Iterator[Finding]:
-    from noctis.notify.queries import receivers
-
-    engine = make_engine(settings, pooled=False)
-    try:
-        found = receivers(engine) if migrate.schema_state(engine).up_to_date else []
-    except NoctisError:
-        return  # the check of the database tells
-    finally:
-        engine.dispose()
-    for each in found:
-        if each["dead"]:
-            text = f"{each['dead']} messages to {each['address']} were given up: {each['last_error'] or 'see the list'}"
-            yield Finding("notifications", False, text, "noctis notification list --state dead; then retry or discard")
-        elif each["failures"]:
-            text = f"{each['address']} takes no messages since {each['failing_since']}: {each['last_error']}"
-            yield Finding("notifications", False, text, "mend the receiver; what waits is tried again by itself")
+    for well, text, fix in notification_troubles(settings):
+        yield Finding("notifications", well, text, fix)
 
 
 def _facilities(settings: Settings) -> list[Facility]:

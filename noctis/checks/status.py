@@ -41,7 +41,9 @@ def gather(place: Place) -> dict[str, Any]:
     try:
         told = place.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
-        document |= {name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit", "notifier")}
+        document |= {
+            name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit", "notifier")
+        }
     except NoctisError as error:
         document["supervisor"]["error"] = error.message
     document["home"] = str(place.home.root)
