@@ -122,7 +122,9 @@ class Keeper:
             found = self._days_of_today(connection) if state is None else set()
         begun = int((state or {}).get("scanned", top))
         begun = max(0, begun - AGAIN) if begun <= top else 0  # another database: a restored one
-        floor = self._now() - timedelta(days=DAYS_MAX)
+        today = self._now().astimezone().date()
+        began_on = str((state or {}).get("from", today.isoformat()))  # what came before there were receipts gets none
+        floor = max(self._now() - timedelta(days=DAYS_MAX), bounds(date.fromisoformat(began_on))[0])
         while state is not None and begun < top:
             with reading(self._engine) as connection:
                 rows = connection.execute(
@@ -134,7 +136,7 @@ class Keeper:
             for facility_id, first, last in rows:
                 found |= {(facility_id, day) for day in _days(first, min(last, self._now()))}
             begun += CHUNK
-        self._mark(found, top)
+        self._mark(found, {"scanned": top, "from": began_on})
 
     def _days_of_today(self, connection: Connection) -> set[tuple[int, str]]:
         """The first look ever: receipts begin with the day that it is."""
@@ -144,7 +146,7 @@ class Keeper:
         )
         return {(facility_id, today.isoformat()) for facility_id in connection.scalars(query.distinct())}
 
-    def _mark(self, found: set[tuple[int, str]], top: int) -> None:
+    def _mark(self, found: set[tuple[int, str]], value: dict[str, Any]) -> None:
         with reachable(self._engine), self._engine.begin() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             if found:
@@ -153,7 +155,6 @@ class Keeper:
                     insert.on_conflict_do_update(index_elements=["facility_id", "day"], set_={"due": True}),
                     [{"facility_id": facility_id, "day": day, "due": True} for facility_id, day in sorted(found)],
                 )
-            value = {"scanned": top}
             connection.execute(
                 dialect.insert(_STATE)
                 .values(key=STATE, value=value)
