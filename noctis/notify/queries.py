@@ -223,7 +223,7 @@ def receipts(engine: Engine, limit: int, *, facility_id: int | None = None) -> l
     )
     if facility_id is not None:
         query = query.where(Receipt.facility_id == facility_id)
-    left_out = ("path", "due", "facility_id")
+    left_out = ("due", "facility_id")
     with reading(engine) as connection:
         rows = connection.execute(query).mappings()
         return [_iso({name: value for name, value in row.items() if name not in left_out}) for row in rows]

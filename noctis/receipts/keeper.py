@@ -29,7 +29,7 @@ from noctis.notify.kinds import Channel, Kind
 from noctis.notify.outbox import News
 from noctis.notify.rules import RECEIPTS, Rules, matching
 from noctis.receipts.day import Summing, Totals, bounds, study_lines
-from noctis.receipts.document import Head, as_json, summary
+from noctis.receipts.document import Head, as_json, path_of, summary
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
 
@@ -44,15 +44,6 @@ WAIT_FOR_SPOOL = timedelta(hours=6)  # after midnight, for what is not filed yet
 
 _RECEIPT: Table = Receipt.__table__  # type: ignore[assignment]
 _STATE: Table = NotifierState.__table__  # type: ignore[assignment]
-
-
-def folder(settings: Settings) -> Path:
-    """Where receipts are kept."""
-    return settings.receipts.folder or settings.paths.root / "receipts"
-
-
-def path_of(settings: Settings, slug: str, day: str) -> Path:
-    return folder(settings) / slug / f"{day}.json"
 
 
 class _Stopped(Exception):
@@ -193,7 +184,7 @@ class Keeper:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._conclude(row, head, totals, path)
+        self._conclude(row, head, totals)
         log.info("receipt.made", facility=row.slug, day=row.day, revision=head.revision, instances=totals.instances)
         return True
 
@@ -222,9 +213,9 @@ class Keeper:
             else:
                 connection.execute(delete(_RECEIPT).where(*mine, _RECEIPT.c.revision == 0))
 
-    def _conclude(self, row: Any, head: Head, totals: Totals, path: Path) -> None:
+    def _conclude(self, row: Any, head: Head, totals: Totals) -> None:
         values = {name: getattr(totals, name) for name in ("studies", "series", "instances", "bytes")}
-        values |= {"digest": totals.sha256, "revision": head.revision, "due": False, "path": str(path)}
+        values |= {"digest": totals.sha256, "revision": head.revision, "due": False}
         with reachable(self._engine), self._engine.begin() as connection:
             connection.execute(
                 update(_RECEIPT)
@@ -271,13 +262,14 @@ def find(engine: Engine, settings: Settings, slug: str, day: date) -> Path:
     """
     with reading(engine) as connection:
         found = connection.scalar(
-            select(_RECEIPT.c.path)
+            select(_RECEIPT.c.revision)
             .join(Facility, Facility.id == _RECEIPT.c.facility_id)
             .where(Facility.slug == slug, _RECEIPT.c.day == day.isoformat(), _RECEIPT.c.revision > 0)
         )
-    if found is None or not Path(found).is_file():
+    path = path_of(settings, slug, day.isoformat())
+    if found is None or not path.is_file():
         raise NotFoundError("there is no receipt of this day", fix=f"noctis receipt {slug} {day.isoformat()}")
-    return Path(found)
+    return path
 
 
 def send_again(engine: Engine, settings: Settings, slug: str, day: date, addresses: list[str]) -> int:
