@@ -138,7 +138,7 @@ class MailServer:
         outer = self
 
         class Hooks:
-            async def handle_RCPT(
+            async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
                 self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
             ) -> str:
                 if outer.refuse is not None:
@@ -146,7 +146,7 @@ class MailServer:
                 envelope.rcpt_tos.append(address)
                 return "250 OK"
 
-            async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+            async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
                 content = envelope.content
                 assert isinstance(content, bytes)
                 message = email.message_from_bytes(content, policy=email.policy.default)

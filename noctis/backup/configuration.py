@@ -13,6 +13,7 @@ import yaml
 from noctis.config import Settings
 
 PLACES = (("home",), ("storage", "media"), ("database", "url"))
+OUTSIDE = ("tls", "audit", "web", "notifications", "smtp", "receipts")  # sections that may name files elsewhere
 ORIGINAL = ".from-backup"  # suffix
 _HEAD = (
     "# Restored from a backup. The original, with its comments, is beside this file: noctis.yaml.from-backup\n"
@@ -73,7 +74,7 @@ def differences(before: Mapping[str, Any], now: Settings) -> list[str]:
     for name in sorted(old.keys() | new.keys()):
         if name in old and name in new and old[name] != new[name]:
             found.append(f"{name} was {old[name]}, is {new[name]}")
-    for name in (f"{section}.{key}" for section in ("tls", "audit") for key in after.get(section, {})):
+    for name in (f"{section}.{key}" for section in OUTSIDE for key in after.get(section, {})):
         value = new.get(name)
         if isinstance(value, str) and value.startswith("/") and not Path(value).exists():
             found.append(f"{name} names {value}, which does not exist: it lay outside of the home")

@@ -14,6 +14,7 @@ from typing import Any
 from noctis.audit.syslog import Sender
 from noctis.checks import tls
 from noctis.checks.echo import echo
+from noctis.checks.notifying import notification_troubles
 from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings
 from noctis.db import migrate
@@ -60,6 +61,7 @@ def run_checks(settings: Settings) -> Iterator[Finding]:
         check_quotas,
         check_supervisor,
         check_audit,
+        check_notifications,
         check_ports,
         check_tls,
         check_web,
@@ -315,6 +317,11 @@ def check_audit(settings: Settings) -> Iterator[Finding]:
         yield Finding("audit", False, text, f"start the syslog server {server}, or set audit.syslog to another one")
     else:
         yield Finding("audit", True, f"audit messages are sent to {server}: {audit['sent']}, {audit['waiting']} wait")
+
+
+def check_notifications(settings: Settings) -> Iterator[Finding]:
+    for well, text, fix in notification_troubles(settings):
+        yield Finding("notifications", well, text, fix)
 
 
 def _facilities(settings: Settings) -> list[Facility]:

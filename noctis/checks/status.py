@@ -36,12 +36,14 @@ class Place(NamedTuple):
 
 def gather(place: Place) -> dict[str, Any]:
     """The whole status; what cannot be had says why instead."""
-    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "audit": None}
+    document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "audit": None, "notifier": None}
     document |= {"archiver": {}, "watcher": {}, "scheduler": {}}
     try:
         told = place.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
-        document |= {name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit")}
+        document |= {
+            name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit", "notifier")
+        }
     except NoctisError as error:
         document["supervisor"]["error"] = error.message
     document["home"] = str(place.home.root)

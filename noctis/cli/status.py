@@ -112,6 +112,11 @@ def render(document: dict[str, Any]) -> Any:
             f"audit     {audit['state']}, {audit.get('sent', 0)} sent, {audit.get('waiting', 0)} waiting{waits} "
             + safe(audit["last_error"])
         )
+    if (notifier := document["notifier"]) is not None:
+        text = f"{notifier['state']}, {notifier.get('sent', 0)} delivered"
+        if waiting := notifier.get("waiting_addresses"):
+            text += f", {waiting} receivers wait"
+        lines.append(f"notifier  {text} {safe(notifier['last_error'])}")
     return Group(head, "", table, "", *lines)
 
 

@@ -123,5 +123,4 @@ class Receipt(Base):
     instances: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     bytes: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     digest: Mapped[str] = mapped_column(String(64), server_default=text("''"))  # SHA-256, see receipts.day
-    path: Mapped[str] = mapped_column(Text, server_default=text("''"))  # its file
     made_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

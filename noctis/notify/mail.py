@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.utils import format_datetime
-from pathlib import Path
 
 from noctis.config import Settings
 from noctis.errors import ConfigError, NoctisError, StorageError
@@ -20,6 +19,7 @@ from noctis.notify import messages
 from noctis.notify.kinds import Kind
 from noctis.notify.outbox import Due, Tried
 from noctis.notify.webhook import client_context
+from noctis.receipts.document import path_of
 
 SECONDS = 30.0  # for each step of the conversation
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
@@ -74,7 +74,7 @@ class Mailer:
         source = self._settings.server.ae_title
         message.set_content(messages.body(group, source, self._page))
         if group[0].kind == Kind.RECEIPT:
-            _attach(message, group[0])
+            _attach(message, self._settings, group[0])
         return message
 
     def check(self) -> None:
@@ -178,9 +178,9 @@ def _groups(batch: Sequence[Due]) -> list[list[Due]]:
     return ([together] if together else []) + receipts
 
 
-def _attach(message: EmailMessage, receipt: Due) -> None:
+def _attach(message: EmailMessage, settings: Settings, receipt: Due) -> None:
     """The receipt itself, where it is not too large."""
-    path = Path(str(receipt.data.get("path") or ""))
+    path = path_of(settings, str(receipt.facility), str(receipt.data.get("day")))
     try:
         if path.is_file() and path.stat().st_size <= ATTACHED_MAX:
             name = f"{receipt.facility}-{path.name}"

@@ -1,4 +1,4 @@
-"""What is looked at: disks, certificates, listeners, refusals, silence. Each yields how things are; nobody is told here.
+"""What is looked at: disks, certificates, listeners, refusals, silence. Each yields how things are now.
 
 Disks, certificates and listeners are this machine's; refusals and silence are of the whole installation.
 """
@@ -20,6 +20,7 @@ from noctis.errors import SupervisorError
 from noctis.facilities.snapshot import SnapshotReader
 from noctis.notify.conditions import Observation
 from noctis.repository.room import Room, Space
+from noctis.silence import Watch
 from noctis.supervisor.control import Control
 from noctis.text import duration, size
 
@@ -250,7 +251,7 @@ def _most(sums: dict[str, int]) -> dict[str, int]:
 # -- silence
 
 
-def silences(watch: Any) -> Iterator[Observation]:
+def silences(watch: Watch) -> Iterator[Observation]:
     """Facilities and devices that are silent where that is unlikely; what was acknowledged or muted is not told."""
     for state in watch.evaluate():
         if state.alarm:

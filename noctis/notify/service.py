@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from noctis.archiver.service import Stop
@@ -36,6 +36,7 @@ from noctis.notify.rules import RECEIPTS, Rule, Rules
 from noctis.notify.webhook import Signed
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.receipts.keeper import Keeper
+from noctis.silence import Watch
 
 log = structlog.get_logger()
 
@@ -88,7 +89,7 @@ class Notifier:
         self._conditions = Conditions(self._engine, settings, clock)
         self._lead = Lead(self._engine)
         self._dispatcher = Dispatcher(settings)
-        self._watch = _silence(self._engine, settings)
+        self._watch = Watch(self._engine, settings)
         self._keeper = Keeper(self._engine, settings)
         self._receipts: threading.Thread | None = None
         self._window: RefusalWindow | None = None
@@ -161,7 +162,7 @@ class Notifier:
                 if leads:
                     self._observe_refusals()
             elif kind is Kind.SILENCE:
-                if leads and self._watch is not None:
+                if leads:
                     self._conditions.update(kind, "silence:", observers.silences(self._watch))
             elif kind is Kind.LISTENER_DOWN:
                 found = observers.listeners(self._settings, ids)
@@ -279,14 +280,6 @@ class Notifier:
         if self._down:
             self._down = False
             log.info("notifier.back")
-
-
-def _silence(engine: Engine, settings: Settings) -> Any:
-    try:
-        from noctis.silence import Watch
-    except ImportError:
-        return None
-    return Watch(engine, settings)
 
 
 def rule_of(delivery: Due, rules: dict[str, Rule]) -> Rule | None:

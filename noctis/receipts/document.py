@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from noctis.config import Settings
 from noctis.errors import StorageError
 from noctis.receipts.day import StudyLine, Summing, Totals, bounds
 from noctis.text import moment, size
@@ -36,6 +37,12 @@ class Head:
         begin, end = (each.isoformat() for each in bounds(day))
         made_at = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(facility, name, ae_title, day.isoformat(), begin, end, revision, made_at)
+
+
+def path_of(settings: Settings, slug: str, day: str) -> Path:
+    """Where a facility's receipt of a day (YYYY-MM-DD) is kept."""
+    folder = settings.receipts.folder or settings.paths.root / "receipts"
+    return folder / slug / f"{day}.json"
 
 
 def as_json(head: Head, lines: Iterable[StudyLine], summing: Summing) -> Iterator[str]:

@@ -29,7 +29,7 @@ from noctis.notify.kinds import Channel, Kind
 from noctis.notify.outbox import News
 from noctis.notify.rules import RECEIPTS, Rules, matching
 from noctis.receipts.day import Summing, Totals, bounds, study_lines
-from noctis.receipts.document import Head, as_json, summary
+from noctis.receipts.document import Head, as_json, path_of, summary
 from noctis.repository import slots
 from noctis.repository.index_values import file_time
 
@@ -44,15 +44,6 @@ WAIT_FOR_SPOOL = timedelta(hours=6)  # after midnight, for what is not filed yet
 
 _RECEIPT: Table = Receipt.__table__  # type: ignore[assignment]
 _STATE: Table = NotifierState.__table__  # type: ignore[assignment]
-
-
-def folder(settings: Settings) -> Path:
-    """Where receipts are kept."""
-    return settings.receipts.folder or settings.paths.root / "receipts"
-
-
-def path_of(settings: Settings, slug: str, day: str) -> Path:
-    return folder(settings) / slug / f"{day}.json"
 
 
 class _Stopped(Exception):
@@ -122,7 +113,9 @@ class Keeper:
             found = self._days_of_today(connection) if state is None else set()
         begun = int((state or {}).get("scanned", top))
         begun = max(0, begun - AGAIN) if begun <= top else 0  # another database: a restored one
-        floor = self._now() - timedelta(days=DAYS_MAX)
+        today = self._now().astimezone().date()
+        began_on = str((state or {}).get("from", today.isoformat()))  # what came before there were receipts gets none
+        floor = max(self._now() - timedelta(days=DAYS_MAX), bounds(date.fromisoformat(began_on))[0])
         while state is not None and begun < top:
             with reading(self._engine) as connection:
                 rows = connection.execute(
@@ -134,7 +127,7 @@ class Keeper:
             for facility_id, first, last in rows:
                 found |= {(facility_id, day) for day in _days(first, min(last, self._now()))}
             begun += CHUNK
-        self._mark(found, top)
+        self._mark(found, {"scanned": top, "from": began_on})
 
     def _days_of_today(self, connection: Connection) -> set[tuple[int, str]]:
         """The first look ever: receipts begin with the day that it is."""
@@ -144,7 +137,7 @@ class Keeper:
         )
         return {(facility_id, today.isoformat()) for facility_id in connection.scalars(query.distinct())}
 
-    def _mark(self, found: set[tuple[int, str]], top: int) -> None:
+    def _mark(self, found: set[tuple[int, str]], value: dict[str, Any]) -> None:
         with reachable(self._engine), self._engine.begin() as connection:
             dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
             if found:
@@ -153,7 +146,6 @@ class Keeper:
                     insert.on_conflict_do_update(index_elements=["facility_id", "day"], set_={"due": True}),
                     [{"facility_id": facility_id, "day": day, "due": True} for facility_id, day in sorted(found)],
                 )
-            value = {"scanned": top}
             connection.execute(
                 dialect.insert(_STATE)
                 .values(key=STATE, value=value)
@@ -192,7 +184,7 @@ class Keeper:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._conclude(row, head, totals, path)
+        self._conclude(row, head, totals)
         log.info("receipt.made", facility=row.slug, day=row.day, revision=head.revision, instances=totals.instances)
         return True
 
@@ -221,9 +213,9 @@ class Keeper:
             else:
                 connection.execute(delete(_RECEIPT).where(*mine, _RECEIPT.c.revision == 0))
 
-    def _conclude(self, row: Any, head: Head, totals: Totals, path: Path) -> None:
+    def _conclude(self, row: Any, head: Head, totals: Totals) -> None:
         values = {name: getattr(totals, name) for name in ("studies", "series", "instances", "bytes")}
-        values |= {"digest": totals.sha256, "revision": head.revision, "due": False, "path": str(path)}
+        values |= {"digest": totals.sha256, "revision": head.revision, "due": False}
         with reachable(self._engine), self._engine.begin() as connection:
             connection.execute(
                 update(_RECEIPT)
@@ -270,13 +262,14 @@ def find(engine: Engine, settings: Settings, slug: str, day: date) -> Path:
     """
     with reading(engine) as connection:
         found = connection.scalar(
-            select(_RECEIPT.c.path)
+            select(_RECEIPT.c.revision)
             .join(Facility, Facility.id == _RECEIPT.c.facility_id)
             .where(Facility.slug == slug, _RECEIPT.c.day == day.isoformat(), _RECEIPT.c.revision > 0)
         )
-    if found is None or not Path(found).is_file():
+    path = path_of(settings, slug, day.isoformat())
+    if found is None or not path.is_file():
         raise NotFoundError("there is no receipt of this day", fix=f"noctis receipt {slug} {day.isoformat()}")
-    return Path(found)
+    return path
 
 
 def send_again(engine: Engine, settings: Settings, slug: str, day: date, addresses: list[str]) -> int:

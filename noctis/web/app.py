@@ -18,6 +18,7 @@ from noctis.web.api import facilities as facilities_api
 from noctis.web.api import images as images_api
 from noctis.web.api import live as live_api
 from noctis.web.api import login as login_api
+from noctis.web.api import notifications as notifications_api
 from noctis.web.api import quarantine as quarantine_api
 from noctis.web.api import refusals as refusals_api
 from noctis.web.api import silence as silence_api
@@ -33,6 +34,7 @@ from noctis.web.pages import (
     health,
     live,
     login,
+    notifications,
     quarantine,
     refusals,
     silence,
@@ -53,6 +55,7 @@ PAGES = (
     health,
     live,
     login,
+    notifications,
     quarantine,
     refusals,
     silence,
@@ -66,6 +69,7 @@ API = (
     images_api,
     live_api,
     login_api,
+    notifications_api,
     quarantine_api,
     refusals_api,
     silence_api,

@@ -140,7 +140,6 @@ def upgrade() -> None:
         _count("instances"),
         _count("bytes", sa.BigInteger()),
         sa.Column("digest", sa.String(length=64), server_default=sa.text("''"), nullable=False),
-        _text("path"),
         sa.Column("made_at", TIME, nullable=True),
         _facility("receipt"),
         sa.PrimaryKeyConstraint("facility_id", "day", name=op.f("pk_receipt")),
