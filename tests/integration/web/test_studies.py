@@ -12,8 +12,7 @@ from sqlalchemy import insert
 
 from noctis.db.models import AssociationRecord
 from noctis.facilities.registry import Registry
-from noctis.repository import search_finder
-from noctis.repository import events
+from noctis.repository import events, search_finder
 from noctis.web.site import Site
 from tests.integration.web.conftest import LogIn
 from tests.integration.web.studies import CAME, add_series, add_study

@@ -30,7 +30,7 @@ def test_the_whole_way(make_noctis: MakeNoctis, visit: Visit, tmp_path: Path) ->
     send(page, own_port, title, paths)
     look_at_the_study(page)
     let_in(page, noctis, paths)
-    resolve(page, own_port, title, paths, tmp_path)
+    resolve(page, noctis, own_port, title, paths, tmp_path)
     every_role(noctis, visit)
     watch.look()
 
@@ -103,13 +103,14 @@ def let_in(page: Page, noctis: Noctis, paths: list[Path]) -> None:
     expect(page.locator("#refusals tbody tr", has_text="CR_9")).to_contain_text("let in", timeout=30_000)
 
 
-def resolve(page: Page, port: int, title: str, paths: list[Path], folder: Path) -> None:
+def resolve(page: Page, noctis: Noctis, port: int, title: str, paths: list[Path], folder: Path) -> None:
     """The same instance with another name: compared element by element, and put in the place of the first."""
     other = dcmread(paths[0])
     other.PatientName = "Doe^Janet"
     privacy.sent(other)
     other.save_as(folder / "other.dcm")
     storescu(port, title, [folder / "other.dcm"], calling="CT_1")
+    wait_for(lambda: noctis.sql("SELECT reason FROM quarantined") == [("conflict",)], what="the conflict")
     page.get_by_role("link", name="Quarantine", exact=True).click()
     row = page.locator("tbody tr", has_text="CT_1")
     expect(row).to_be_visible(timeout=30_000)
