@@ -9,6 +9,28 @@ Known = dict[str, str]
 
 PAGES = {  # name → path; what is in braces is in `known`
     "facilities": "/",
+    "facility": "/facilities/{slug}",
+    "facility-edit": "/facilities/{slug}/edit",
+    "facility-add": "/add-facility",
+    "facilities-removed": "/removed-facilities",
+    "onboarding": "/facilities/{slug}/onboarding",
+    "studies": "/studies",
+    "study": "/studies/{slug}/{study}",
+    "viewer": "/studies/{slug}/{study}/series/{series}",
+    "elements": "/studies/{slug}/{study}/instances/{instance}",
+    "quarantine": "/quarantine",
+    "conflict": "/quarantine/{slug}/{quarantined}",
+    "refusals": "/refusals",
+    "refusal": "/refusals/{refusal}",
+    "live": "/live",
+    "silence": "/silence",
+    "silence-one": "/silence/{slug}",
+    "notifications": "/notifications",
+    "events": "/events",
+    "users": "/users",
+    "user": "/users/admin",
+    "account": "/account",
+    "api": "/api/docs",
 }
 
 
@@ -25,7 +47,15 @@ def known(noctis: Noctis) -> Known:
         series,
     )[0][0]
     name = noctis.sql("SELECT name FROM quarantined LIMIT 1")[0][0]
-    return {"slug": slug, "study": study, "series": series, "instance": instance, "quarantined": name}
+    refusal = str(noctis.sql("SELECT id FROM refusal ORDER BY id LIMIT 1")[0][0])
+    return {
+        "slug": slug,
+        "study": study,
+        "series": series,
+        "instance": instance,
+        "quarantined": name,
+        "refusal": refusal,
+    }
 
 
 def cookie_of(noctis: Noctis, secret: str) -> Any:
