@@ -6,7 +6,7 @@ was one. Whatever changes what an account may do ends its sessions.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -97,11 +97,18 @@ def check_email(email: str | None) -> str | None:
 
 
 class Accounts:
-    """The accounts; one object for the command line and the pages."""
+    """The accounts; one object for the command line and the pages.
 
-    def __init__(self, engine: Engine, actor: str) -> None:
+    Parameters
+    ----------
+    ended
+        Is told the id of an account whose sessions have ended.
+    """
+
+    def __init__(self, engine: Engine, actor: str, ended: Callable[[int], None] = lambda _: None) -> None:
         self._engine = engine
         self._actor = actor
+        self._ended = ended
 
     # -- looking
 
@@ -186,6 +193,7 @@ class Accounts:
             account.password, account.failures, account.locked_until = digest, 0, None
             end_sessions(session, account)
             self._note(session, "user.password_set", account.name)
+        self._ended(account.id)
 
     def edit(
         self,
@@ -227,7 +235,8 @@ class Accounts:
             session.flush()
             record = _record(session, account.name)
             self._note(session, "user.edited", account.name, role=str(role), facility=record.facility)
-            return record
+        self._ended(record.id)
+        return record
 
     def unlock(self, name: str) -> None:
         """Forget the wrong passwords.
@@ -254,7 +263,8 @@ class Accounts:
             account = _find(session, name)
             count = end_sessions(session, account)
             self._note(session, "user.logged_out", account.name, sessions=count)
-            return count
+        self._ended(account.id)
+        return count
 
     def remove(self, name: str) -> None:
         """Take an account away, with its sessions.
@@ -270,6 +280,7 @@ class Accounts:
             end_sessions(session, account)
             session.delete(account)
             self._note(session, "user.removed", account.name)
+        self._ended(account.id)
 
     def _note(self, session: Session, action: str, name: str, **detail: Any) -> None:
         note(session, self._actor, action, name, **detail)

@@ -104,7 +104,9 @@ class Logins:
             end_sessions(session, row)
             note(session, row.name, "user.password_set", row.name)
             session.flush()
-            return self._sessions.insert(session.connection(), row.id, address)
+            secret = self._sessions.insert(session.connection(), row.id, address)
+        self._sessions.forget(row.id)
+        return secret
 
     def end(self, account: AccountRecord, token: str) -> None:
         """End one of somebody's own sessions, by its `SessionRecord.token`."""
@@ -113,6 +115,7 @@ class Logins:
             if found is not None and found.account_id == account.id:
                 session.delete(found)
                 note(session, account.name, "session.logout", account.name)
+        self._sessions.forget(account.id)
 
     def log_out(self, secret: str) -> None:
         """End one session."""

@@ -136,6 +136,12 @@ class Sessions:
             return None
         return known.account
 
+    def forget(self, account_id: int) -> None:
+        """The account's sessions have ended: they are not believed in either while the database is away."""
+        for token, known in list(self._known.items()):
+            if known.account.id == account_id:
+                self._known.pop(token, None)
+
     def of(self, account: AccountRecord) -> list[SessionRecord]:
         """Where somebody is logged in, the one seen last first."""
         columns = [getattr(WebSession, name) for name in SessionRecord.__dataclass_fields__]

@@ -5,6 +5,7 @@ a program that sends neither is no browser, and has nobody's cookie but its own)
 browser from loading, framing, guessing or storing anything.
 """
 
+import json
 import re
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_MAX = 1 << 20  # bytes of a request
-TOO_LARGE = b"the request is too large\n"
+TOO_LARGE = "the request is too large"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -62,19 +63,19 @@ class Guard:
             await send(message)
 
         if refusal := self._refusal(scope, headers):
-            await _refuse(with_headers, *refusal)
+            await _refuse(scope, with_headers, *refusal)
         else:
             await _Bounded(receive, with_headers).run(self._app, scope)
 
-    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, bytes] | None:
+    def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Why a request is not looked at further."""
         hosts = headers.getlist("host")
         if len(hosts) > 1 or not all(HOST.fullmatch(each) for each in hosts):
-            return 400, b"the Host header is malformed\n"
+            return 400, "the Host header is malformed"
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            return 400, b"the address has a NUL character\n"
+            return 400, "the address has a NUL character"
         if scope["method"] not in SAFE and not self._is_ours(headers):
-            return 403, b"this request did not come from a page of this server\n"
+            return 403, "this request did not come from a page of this server"
         if _length(headers) > BODY_MAX:
             return 413, TOO_LARGE
         return None
@@ -108,7 +109,7 @@ class _Bounded:
             if self._left >= 0:
                 raise
         if self._left < 0 and not self._answered:
-            await _refuse(self._send, 413, TOO_LARGE)
+            await _refuse(scope, self._send, 413, TOO_LARGE)
 
     async def receive(self) -> Message:
         if self._left < 0:
@@ -132,7 +133,12 @@ def _length(headers: Headers) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else BODY_MAX + 1
 
 
-async def _refuse(send: Send, status: int, body: bytes) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
+    """An answer of few words: problem details (RFC 9457) below /api, text for all others."""
+    kind, body = "text/plain; charset=utf-8", message
+    if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/"):
+        kind, body = "application/problem+json", json.dumps({"title": message, "status": status})
+    encoded = body.encode()
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(encoded)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": encoded})

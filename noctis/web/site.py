@@ -125,7 +125,7 @@ class Site:
         return Registry(self.engine, self.settings, actor=actor)
 
     def accounts(self, actor: str) -> Accounts:
-        return Accounts(self.engine, actor)
+        return Accounts(self.engine, actor, self.sessions.forget)
 
     def follow(self) -> bool:
         """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does."""

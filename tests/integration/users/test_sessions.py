@@ -7,8 +7,11 @@ from sqlalchemy import Engine, select, update
 
 from noctis.config import Settings
 from noctis.db.models import WebSession
+from noctis.errors import DatabaseError
 from noctis.sections import WebSettings
+from noctis.users import sessions as module
 from noctis.users.accounts import AccountRecord, Accounts
+from noctis.users.logins import Logins
 from noctis.users.roles import Role
 from noctis.users.sessions import SESSIONS_MAX, Sessions, token_of
 from tests.integration.users.conftest import PASSWORD
@@ -101,3 +104,36 @@ def test_they_are_listed_the_last_one_first(sessions: Sessions, ada: AccountReco
     first, second = sessions.of(ada)
     assert (first.address, second.address) == ("10.0.0.2", "10.0.0.1")
     assert first.created_at <= datetime.now(UTC) < first.expires_at
+
+
+def test_with_the_database_away_nobody_is_believed_in_whose_sessions_have_ended(
+    sessions: Sessions, ada: AccountRecord, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = Accounts(engine, "tester", sessions.forget)
+    logins = Logins(engine, sessions)
+
+    def away(_: Engine) -> None:
+        raise DatabaseError("away")
+
+    for end in (
+        lambda secret: sessions.end(secret),
+        lambda _: accounts.log_out("ada"),
+        lambda _: accounts.set_password("ada", PASSWORD),
+        lambda _: accounts.edit("ada", role=Role.OPERATOR),
+        lambda _: logins.change_password(ada, PASSWORD, PASSWORD, "here"),
+        lambda _: logins.end(ada, sessions.of(ada)[0].token),
+        None,
+        lambda _: accounts.remove("ada"),
+    ):
+        secret = sessions.start(ada, "")
+        assert sessions.account(secret)
+        if end is not None:
+            end(secret)
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "reading", away)
+            if end is None:  # else this test could not fail
+                assert sessions.account(secret, looking=True)
+                continue
+            with pytest.raises(DatabaseError):
+                sessions.account(secret, looking=True)
+        sessions._away_until = 0.0
