@@ -9,6 +9,11 @@ Known = dict[str, str]
 
 PAGES = {  # name → path; what is in braces is in `known`
     "facilities": "/",
+    "facility": "/facilities/{slug}",
+    "facility-edit": "/facilities/{slug}/edit",
+    "facility-add": "/add-facility",
+    "onboarding": "/facilities/{slug}/onboarding",
+    "live": "/live",
 }
 
 
