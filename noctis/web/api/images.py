@@ -15,9 +15,9 @@ from noctis.repository.asked import asked_for
 from noctis.repository.images import ImageRow
 from noctis.users.roles import Right
 from noctis.web import downloads, element_pages, pictures
-from noctis.web.access import LoggedIn, allow
+from noctis.web.access import Caller, LoggedIn, allow
 from noctis.web.asking import note_query
-from noctis.web.site import OnSite
+from noctis.web.site import OnSite, Site
 
 STUDY = "/studies/{slug}/{study_uid}"
 SERIES = STUDY + "/series/{series_uid}"
@@ -274,8 +274,14 @@ def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: 
     """The instance's file: its data set bit for bit as it was sent."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
     answer = downloads.one_file(site.home.media, row, site.downloads, caller.name)
-    uids = {"study_instance_uid": row.study_uid, "sop_instance_uid": row.sop_instance_uid}
-    site.journal.event(caller.name, "instance.downloaded", asked_for(**uids), slug=slug)
+    _told(
+        site,
+        caller,
+        "instance.downloaded",
+        slug,
+        study_instance_uid=row.study_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
     return answer
 
 
@@ -289,7 +295,7 @@ def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> 
     """Every instance of a study, as a ZIP made while it is sent."""
     first, rows = _peeked(images.everything(site.engine, slug, study_uid))
     answer = downloads.zip_file(site.home.media, rows, first.study_uid, site.downloads, caller.name)
-    site.journal.event(caller.name, "study.downloaded", asked_for(study_instance_uid=first.study_uid), slug=slug)
+    _told(site, caller, "study.downloaded", slug, study_instance_uid=first.study_uid)
     return answer
 
 
@@ -304,7 +310,7 @@ def series_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, se
     first, rows = _peeked(images.everything(site.engine, slug, study_uid, series_uid))
     answer = downloads.zip_file(site.home.media, rows, first.series_uid, site.downloads, caller.name)
     uids = {"study_instance_uid": first.study_uid, "series_instance_uid": first.series_uid}
-    site.journal.event(caller.name, "series.downloaded", asked_for(**uids), slug=slug)
+    _told(site, caller, "series.downloaded", slug, **uids)
     return answer
 
 
@@ -312,3 +318,9 @@ def _peeked(rows: Iterator[ImageRow]) -> tuple[ImageRow, Iterator[ImageRow]]:
     """The first row, and all of them."""
     first = next(rows)
     return first, chain((first,), rows)
+
+
+def _told(site: Site, caller: Caller, action: str, slug: str, **uids: str) -> None:
+    """An event; its subject is the UID of what was downloaded, which is the last of `uids`."""
+    detail = asked_for(**uids)
+    site.journal.event(caller.name, action, detail, subject=detail.get([*uids][-1], ""), slug=slug)

@@ -9,6 +9,9 @@ Known = dict[str, str]
 
 PAGES = {  # name → path; what is in braces is in `known`
     "facilities": "/",
+    "study": "/studies/{slug}/{study}",
+    "viewer": "/studies/{slug}/{study}/series/{series}",
+    "elements": "/studies/{slug}/{study}/instances/{instance}",
 }
 
 
