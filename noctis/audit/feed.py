@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine, Select, func, select
 
 from noctis.audit import transfers
 from noctis.audit.cursor import Cursor, Place
-from noctis.audit.messages import MANIPULATED, Writer
+from noctis.audit.messages import ACCESSED, Writer
 from noctis.audit.rows import AssociationRow, EventRow, RefusalRow, Studies
 from noctis.audit.xml import Message
 from noctis.db.engine import reading
@@ -123,7 +123,7 @@ class Feed:
             began, study = row.detail.get("began_at"), row.detail.get("study_instance_uid")
             if row.action == "import.done" and (first := _time(began)) is not None:
                 studies = transfers.imported(connection, row.facility_id, IMPORT_CALLING, first, row.at)
-            elif row.action in MANIPULATED and isinstance(study, str):
+            elif row.action in ACCESSED and isinstance(study, str):
                 studies = transfers.one_study(connection, row.facility_id, study)
         return self._writer.event(row, studies)
 

@@ -61,7 +61,14 @@ ALERTS = {
     "supervisor.reloaded": NETWORK_CONFIGURATION,
     "database.upgraded": SOFTWARE_CONFIGURATION,
 }
-MANIPULATED = {"quarantine.released": "U", "quarantine.taken_over": "C", "quarantine.discarded": "D"}
+ACCESSED = {  # action → what was done to the instance, the series or the study
+    "quarantine.released": "U",
+    "quarantine.taken_over": "C",
+    "quarantine.discarded": "D",
+    "instance.downloaded": "R",
+    "series.downloaded": "R",
+    "study.downloaded": "R",
+}
 
 
 class Writer:
@@ -97,7 +104,7 @@ class Writer:
             return [self._query(row)]
         if row.action == "import.done":
             return list(self._import(row, studies))
-        if row.action in MANIPULATED:
+        if row.action in ACCESSED:
             return [self._accessed(row, studies)]
         return [self._change(row)]
 
@@ -136,7 +143,7 @@ class Writer:
 
     def _accessed(self, row: EventRow, studies: Studies) -> Message:
         event = Event(
-            INSTANCES_ACCESSED, MANIPULATED[row.action], row.at, description=f"{row.action}: {row.subject}"[:TEXT_MAX]
+            INSTANCES_ACCESSED, ACCESSED[row.action], row.at, description=f"{row.action}: {row.subject}"[:TEXT_MAX]
         )
         participants = [self._person(row.actor), self._process(row.ae_title)]
         return self._write(event, participants, next(self._subjects(studies)))

@@ -8,6 +8,7 @@ _UID = re.compile(r"[0-9]{1,20}(\.[0-9]{1,40}){2,20}")
 KEPT = {
     "study_instance_uid": _UID,
     "series_instance_uid": _UID,
+    "sop_instance_uid": _UID,
     "modality": re.compile(r"[A-Za-z]{2}"),
     "status": re.compile(r"receiving|complete"),
     "limit": re.compile(r"[0-9]+"),

@@ -1,23 +1,27 @@
 """What the viewer asks of the index: one series with its instances in order, one instance. Reads only.
 
-Everything is found by the facility's slug together with its UIDs: a UID alone identifies nothing.
+Everything is found by the facility's slug together with what names it in an address: its UID, or ~ and its number where
+the UID cannot stand there (`study_details.path_part`). A UID alone identifies nothing.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, Select, func, select
+from sqlalchemy import ColumnElement, Engine, Select, func, select
 
 from noctis.db.engine import reading
 from noctis.db.models import Facility, Instance, Series, Study
 from noctis.errors import NotFoundError
 from noctis.repository.element_values import uid_name
 from noctis.repository.positions import along_normal
+from noctis.repository.study_details import path_part
 
 PAGE = 500  # instances that are read at once
+_BY_NUMBER = re.compile(r"~\d{1,18}")
 INSTANCES_MAX = 20_000  # of a series that are looked at
 FRAMES_MAX = 1_000_000  # of an instance
 
@@ -51,8 +55,11 @@ VIDEO = (  # MPEG2, MPEG-4, HEVC (PS3.5 §A.4): one stream, no frames to decode
 class ImageRow:
     """One instance, as the viewer needs it."""
 
+    id: int
     slug: str
+    study_id: int
     study_uid: str
+    series_id: int
     series_uid: str
     sop_instance_uid: str
     sop_class_uid: str
@@ -65,6 +72,19 @@ class ImageRow:
     bytes: int
     sha256: str
     received_at: datetime
+
+    @property
+    def study_part(self) -> str:
+        """What names its study in an address; so do the next ones the series and itself (`study_details.path_part`)."""
+        return path_part(self.study_id, self.study_uid)
+
+    @property
+    def series_part(self) -> str:
+        return path_part(self.series_id, self.series_uid)
+
+    @property
+    def part(self) -> str:
+        return path_part(self.id, self.sop_instance_uid)
 
     @property
     def digest(self) -> str:
@@ -97,22 +117,42 @@ class SeriesView:
     id: int
     study: dict[str, Any]
     series: dict[str, Any]
+    study_part: str
+    series_part: str
     images: list[ImageRow] = field(default_factory=list)
     left_out: bool = False  # there are more than INSTANCES_MAX
 
 
-def _known(*uids: str) -> None:
-    if any("\0" in uid for uid in uids):  # no database takes it
-        raise NotFoundError("there is no such study, series or instance")
+def _named(number: ColumnElement[Any], uid: ColumnElement[Any], part: str) -> ColumnElement[bool]:
+    """What a part of an address names: by its UID, or by ~ and its number (`study_details.path_part`)."""
+    return number == int(part[1:]) if _BY_NUMBER.fullmatch(part) else uid == part
+
+
+def _of(slug: str, study: str, series: str | None = None) -> tuple[ColumnElement[bool], ...]:
+    """The facility's, the study's and the series' conditions.
+
+    Raises
+    ------
+    NotFoundError
+        Nothing can be named so.
+    """
+    if any("\0" in part for part in (slug, study, series or "")):  # no database takes it
+        raise NotFoundError("there is no such study or series")
+    found = (Facility.slug == slug, _named(Study.__table__.c.id, Study.__table__.c.study_instance_uid, study))
+    if series is None:
+        return found
+    return (*found, _named(Series.__table__.c.id, Series.__table__.c.series_instance_uid, series))
 
 
 def _instances() -> Select[Any]:
-    names = ("sop_instance_uid", "sop_class_uid", "transfer_syntax_uid", "instance_number", "frames", "rows")
+    names = ("id", "sop_instance_uid", "sop_class_uid", "transfer_syntax_uid", "instance_number", "frames", "rows")
     columns = [Instance.__table__.c[name] for name in (*names, "columns", "path", "bytes", "sha256", "received_at")]
     return (
         select(
             Facility.slug,
+            Study.id.label("study_id"),
             Study.study_instance_uid.label("study_uid"),
+            Series.id.label("series_id"),
             Series.series_instance_uid.label("series_uid"),
             *columns,
         )
@@ -124,9 +164,7 @@ def _instances() -> Select[Any]:
 
 
 def _row(found: Any) -> ImageRow:
-    values = dict(found._mapping)
-    values.pop("id", None)
-    return ImageRow(**{**values, "frames": frames_of(found.frames)})
+    return ImageRow(**{**found._mapping, "frames": frames_of(found.frames)})
 
 
 def frames_of(text: str) -> int:
@@ -137,9 +175,7 @@ def frames_of(text: str) -> int:
         return 1
 
 
-def instance(
-    engine: Engine, slug: str, study_uid: str, sop_instance_uid: str, series_uid: str | None = None
-) -> ImageRow:
+def instance(engine: Engine, slug: str, study: str, part: str, series: str | None = None) -> ImageRow:
     """One instance of a facility's study.
 
     Raises
@@ -147,14 +183,10 @@ def instance(
     NotFoundError
         There is none.
     """
-    _known(slug, study_uid, sop_instance_uid, series_uid or "")
-    query = _instances().where(
-        Facility.slug == slug,
-        Instance.sop_instance_uid == sop_instance_uid,
-        Study.study_instance_uid == study_uid,
-    )
-    if series_uid is not None:
-        query = query.where(Series.series_instance_uid == series_uid)
+    if "\0" in part:
+        raise NotFoundError("this study has no such instance")
+    one = _named(Instance.__table__.c.id, Instance.__table__.c.sop_instance_uid, part)
+    query = _instances().where(*_of(slug, study, series), one)
     with reading(engine) as connection:
         found = connection.execute(query).first()
     if found is None:
@@ -162,7 +194,7 @@ def instance(
     return _row(found)
 
 
-def middle(engine: Engine, slug: str, study_uid: str, series_uid: str) -> ImageRow:
+def middle(engine: Engine, slug: str, study: str, series: str) -> ImageRow:
     """The image in the middle of a series by arrival, which is nearly always that of its order; else any instance.
 
     Raises
@@ -170,10 +202,7 @@ def middle(engine: Engine, slug: str, study_uid: str, series_uid: str) -> ImageR
     NotFoundError
         There is no such series, or nothing in it.
     """
-    _known(slug, study_uid, series_uid)
-    query = _instances().where(
-        Facility.slug == slug, Study.study_instance_uid == study_uid, Series.series_instance_uid == series_uid
-    )
+    query = _instances().where(*_of(slug, study, series))
     with reading(engine) as connection:
         for only in (query.where(Instance.rows.is_not(None)), query):
             count = connection.scalar(select(func.count()).select_from(only.subquery())) or 0
@@ -183,7 +212,7 @@ def middle(engine: Engine, slug: str, study_uid: str, series_uid: str) -> ImageR
     raise NotFoundError("this study has no such series")
 
 
-def everything(engine: Engine, slug: str, study_uid: str, series_uid: str | None = None) -> Iterator[ImageRow]:
+def everything(engine: Engine, slug: str, study: str, series: str | None = None) -> Iterator[ImageRow]:
     """The instances of a study, or of one series of it, as they arrived; read a page at a time.
 
     Raises
@@ -191,10 +220,7 @@ def everything(engine: Engine, slug: str, study_uid: str, series_uid: str | None
     NotFoundError
         There is none; raised at once.
     """
-    _known(slug, study_uid, series_uid or "")
-    query = _instances().add_columns(Instance.id).where(Facility.slug == slug, Study.study_instance_uid == study_uid)
-    if series_uid is not None:
-        query = query.where(Series.series_instance_uid == series_uid)
+    query = _instances().where(*_of(slug, study, series))
     query = query.order_by(Instance.id).limit(PAGE)
 
     def page(after: int) -> Sequence[Any]:
@@ -215,7 +241,7 @@ def everything(engine: Engine, slug: str, study_uid: str, series_uid: str | None
     return rows()
 
 
-def series(engine: Engine, slug: str, study_uid: str, series_uid: str, archive: Path | None = None) -> SeriesView:
+def series(engine: Engine, slug: str, study: str, series: str, archive: Path | None = None) -> SeriesView:
     """One series of a facility's study, its instances in the order in which they are looked at.
 
     By Instance Number; where that is missing or given twice by the position along the slices' normal, if a few files
@@ -231,12 +257,7 @@ def series(engine: Engine, slug: str, study_uid: str, series_uid: str, archive: 
     NotFoundError
         There is none.
     """
-    _known(slug, study_uid, series_uid)
-    where = (
-        Facility.slug == slug,
-        Study.study_instance_uid == study_uid,
-        Series.series_instance_uid == series_uid,
-    )
+    where = _of(slug, study, series)
     with reading(engine) as connection:
         head = connection.execute(
             select(Facility.name.label("facility_name"), Series.id.label("series_id"), Series.study_id)
@@ -251,7 +272,15 @@ def series(engine: Engine, slug: str, study_uid: str, series_uid: str, archive: 
         of_series = connection.execute(select(*Series.__table__.c).where(Series.id == head.series_id)).one()
         query = _instances().where(Instance.series_id == head.series_id).order_by(Instance.id).limit(INSTANCES_MAX + 1)
         rows = [_row(each) for each in connection.execute(query)]
-    made = SeriesView(head.facility_name, slug, head.series_id, dict(of_study._mapping), dict(of_series._mapping))
+    made = SeriesView(
+        head.facility_name,
+        slug,
+        head.series_id,
+        dict(of_study._mapping),
+        dict(of_series._mapping),
+        path_part(of_study.id, of_study.study_instance_uid),
+        path_part(of_series.id, of_series.series_instance_uid),
+    )
     return replace(made, images=_in_order(rows[:INSTANCES_MAX], archive), left_out=len(rows) > INSTANCES_MAX)
 
 

@@ -38,6 +38,7 @@ def environment() -> Environment:
         "seconds": seconds,
         "since": since,
         "path_part": path_part,
+        "series_part": series_part,
     }
     made.globals |= {"version": __version__, "Right": Right}
     return made
@@ -98,3 +99,8 @@ def day(date: str) -> str:
 def path_part(study: Mapping[str, Any]) -> str:
     """What names a study in an address, quoted: `{{ base }}/studies/{{ slug }}/{{ study|path_part }}`."""
     return quote(study_details.path_part(study["id"], study["study_instance_uid"]), safe="")
+
+
+def series_part(series: Mapping[str, Any]) -> str:
+    """What names a series of a study in an address, quoted, as `path_part` does the study."""
+    return quote(study_details.path_part(series["id"], series["series_instance_uid"]), safe="")

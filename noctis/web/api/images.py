@@ -1,6 +1,7 @@
 """Frames, elements and files of instances, and studies as archives: for programs, and for the viewer's own pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -10,11 +11,13 @@ from pydantic import BaseModel
 from noctis.errors import UsageError
 from noctis.frames.protocol import Request as Wanted
 from noctis.repository import images
+from noctis.repository.asked import asked_for
 from noctis.repository.images import ImageRow
 from noctis.users.roles import Right
-from noctis.web import downloads, element_pages, looked, pictures
-from noctis.web.access import LoggedIn, allow
-from noctis.web.site import OnSite
+from noctis.web import downloads, element_pages, pictures
+from noctis.web.access import Caller, LoggedIn, allow
+from noctis.web.asking import note_query
+from noctis.web.site import OnSite, Site
 
 STUDY = "/studies/{slug}/{study_uid}"
 SERIES = STUDY + "/series/{series_uid}"
@@ -47,6 +50,7 @@ class InstanceOut(BaseModel):
     """One instance of a series."""
 
     sop_instance_uid: str
+    address: str  # what names it in the paths of this API
     sop_class: str
     transfer_syntax_uid: str
     instance_number: str
@@ -109,6 +113,7 @@ def instances(
 def _instance(row: ImageRow) -> InstanceOut:
     return InstanceOut(
         sop_instance_uid=row.sop_instance_uid,
+        address=row.part,
         sop_class=row.class_name,
         transfer_syntax_uid=row.transfer_syntax_uid,
         instance_number=row.instance_number,
@@ -232,7 +237,14 @@ def elements(
     """The elements of an instance, file meta included; values are cut, pixel data left out."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
     page = element_pages.page(site, row, q, offset, limit)
-    looked.note(site, caller, "query.instance", slug, study_instance_uid=study_uid, sop_instance_uid=sop_uid)
+    note_query(
+        site,
+        caller,
+        "query.instance",
+        facility=slug,
+        study_instance_uid=row.study_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
     found = [
         ElementOut(
             path=each.path,
@@ -262,7 +274,14 @@ def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: 
     """The instance's file: its data set bit for bit as it was sent."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
     answer = downloads.one_file(site.home.media, row, site.downloads, caller.name)
-    looked.note(site, caller, "instance.downloaded", slug, study_instance_uid=study_uid, sop_instance_uid=sop_uid)
+    _told(
+        site,
+        caller,
+        "instance.downloaded",
+        slug,
+        study_instance_uid=row.study_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
     return answer
 
 
@@ -274,9 +293,9 @@ def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: 
 )
 def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> Response:
     """Every instance of a study, as a ZIP made while it is sent."""
-    rows = images.everything(site.engine, slug, study_uid)
-    answer = downloads.zip_file(site.home.media, rows, study_uid, site.downloads, caller.name)
-    looked.note(site, caller, "study.downloaded", slug, study_instance_uid=study_uid)
+    first, rows = _peeked(images.everything(site.engine, slug, study_uid))
+    answer = downloads.zip_file(site.home.media, rows, first.study_uid, site.downloads, caller.name)
+    _told(site, caller, "study.downloaded", slug, study_instance_uid=first.study_uid)
     return answer
 
 
@@ -288,7 +307,20 @@ def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> 
 )
 def series_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str) -> Response:
     """Every instance of a series, as a ZIP made while it is sent."""
-    rows = images.everything(site.engine, slug, study_uid, series_uid)
-    answer = downloads.zip_file(site.home.media, rows, series_uid, site.downloads, caller.name)
-    looked.note(site, caller, "series.downloaded", slug, study_instance_uid=study_uid, series_instance_uid=series_uid)
+    first, rows = _peeked(images.everything(site.engine, slug, study_uid, series_uid))
+    answer = downloads.zip_file(site.home.media, rows, first.series_uid, site.downloads, caller.name)
+    uids = {"study_instance_uid": first.study_uid, "series_instance_uid": first.series_uid}
+    _told(site, caller, "series.downloaded", slug, **uids)
     return answer
+
+
+def _peeked(rows: Iterator[ImageRow]) -> tuple[ImageRow, Iterator[ImageRow]]:
+    """The first row, and all of them."""
+    first = next(rows)
+    return first, chain((first,), rows)
+
+
+def _told(site: Site, caller: Caller, action: str, slug: str, **uids: str) -> None:
+    """An event; its subject is the UID of what was downloaded, which is the last of `uids`."""
+    detail = asked_for(**uids)
+    site.journal.event(caller.name, action, detail, subject=detail.get([*uids][-1], ""), slug=slug)

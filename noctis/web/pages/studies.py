@@ -73,6 +73,7 @@ def rows(
 def study(request: Request, site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> Response:
     row = find_study(site.engine, slug, study_uid)
     note_query(site, caller, "query.study", facility=slug, study_instance_uid=row["study_instance_uid"])
+    site.frames.warm()  # its series have thumbnails
     found = None
     if row["instances"] <= AT_ONCE:
         found = details(site.engine, row, site.pause_seconds)

@@ -10,8 +10,9 @@ from noctis.repository import images
 from noctis.repository.elements import WHOLE_MAX
 from noctis.repository.report import report
 from noctis.users.roles import Right
-from noctis.web import element_pages, looked
+from noctis.web import element_pages
 from noctis.web.access import LoggedIn, allow
+from noctis.web.asking import note_query
 from noctis.web.site import OnSite
 from noctis.web.templating import render
 
@@ -48,7 +49,14 @@ def series(
     first = (page - 1) * CARDS
     site.frames.warm()
     if page == 1:
-        looked.note(site, caller, "query.instance", slug, study_instance_uid=study_uid, series_instance_uid=series_uid)
+        note_query(
+            site,
+            caller,
+            "query.instance",
+            facility=slug,
+            study_instance_uid=view.study["study_instance_uid"],
+            series_instance_uid=view.series["series_instance_uid"],
+        )
     return render(
         request,
         "viewer/series.html",
@@ -86,7 +94,14 @@ def instance(
     }
     if request.headers.get("hx-request") == "true":
         return render(request, "viewer/elements_table.html", **values)
-    looked.note(site, caller, "query.instance", slug, study_instance_uid=study_uid, sop_instance_uid=sop_uid)
+    note_query(
+        site,
+        caller,
+        "query.instance",
+        facility=slug,
+        study_instance_uid=row.study_uid,
+        sop_instance_uid=row.sop_instance_uid,
+    )
     lines = report(element_pages.read(site, row)[0]) if row.no_image == "Structured report" else []
     return render(request, "viewer/instance.html", lines=lines, **values)
 
@@ -113,5 +128,5 @@ def instance_of_series(site: OnSite, slug: str, study_uid: str, series_uid: str,
     from urllib.parse import quote
 
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    to = "/".join(quote(each, safe="") for each in (row.slug, row.study_uid, "instances", row.sop_instance_uid))
+    to = "/".join(quote(each, safe="") for each in (row.slug, row.study_part, "instances", row.part))
     return RedirectResponse(f"{site.base_path}/studies/{to}", 303)

@@ -11,7 +11,7 @@
   const stage = new Stage($("stage"), $("canvas"));
   const frames = new Frames();
   const series = viewer.dataset.series;
-  const study_page = location.pathname.split("/series/")[0];
+  const study_page = viewer.dataset.study;
 
   const places = []; // every frame of every instance, in order: { instance, frame }
   let at = 0;
@@ -37,7 +37,7 @@
     const needed = Math.max($("stage").clientWidth, $("stage").clientHeight) * (window.devicePixelRatio || 1) * stage.zoom;
     const size = [1024, 2048, 4096].find((each) => each >= needed && each < longest);
     if (size) query.set("size", size);
-    return `${series}/instances/${encodeURIComponent(instance.sop_instance_uid)}/frames/${frame}.${large ? "jpg" : "png"}?${query}`;
+    return `${series}/instances/${encodeURIComponent(instance.address)}/frames/${frame}.${large ? "jpg" : "png"}?${query}`;
   }
 
   /** Show the place `at`; ahead of it, fetch what is likely to be next. */
@@ -109,11 +109,11 @@
     $("canvas").setAttribute("aria-label", `${$("said-image").textContent} ${$("said-frame").textContent} ${window_said}`);
     $("position").value = at + 1;
     $("position").setAttribute("aria-valuetext", `${$("said-image").textContent} ${$("said-frame").textContent}`);
-    const uid = encodeURIComponent(instance.sop_instance_uid);
+    const uid = encodeURIComponent(instance.address);
     $("elements").href = `${study_page}/instances/${uid}`;
     $("download").href = `${series}/instances/${uid}/file`;
     for (const card of document.querySelectorAll(".viewer-card")) {
-      card.classList.toggle("is-current", card.dataset.instance === instance.sop_instance_uid);
+      card.classList.toggle("is-current", card.dataset.instance === instance.address);
     }
   }
 
@@ -299,7 +299,7 @@
     const link = event.target.closest(".viewer-go");
     if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
     const uid = link.closest(".viewer-card").dataset.instance;
-    const index = places.findIndex((each) => each.instance.sop_instance_uid === uid);
+    const index = places.findIndex((each) => each.instance.address === uid);
     if (index < 0 || places[index].instance.no_image) return; // on to its elements
     event.preventDefault();
     go(index);
