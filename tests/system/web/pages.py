@@ -9,6 +9,8 @@ Known = dict[str, str]
 
 PAGES = {  # name → path; what is in braces is in `known`
     "facilities": "/",
+    "silence": "/silence",
+    "silence_one": "/silence/{slug}",
 }
 
 
