@@ -5,8 +5,8 @@ run on over restarts of the child, and of the parent where the mapping has a nam
 `pid` begin anew. No socket, no polling.
 
 A process that serves several facilities has a table besides: a row of the same words for each facility. What is
-counted in a row is not counted in the board's own words, so a total is the sum of both (`PENDING` and `OLDEST_NS`, which
-are looked at and not counted, are in both). One process at a time writes.
+counted in a row is not counted in the board's own words, so a total is the sum of both (`PENDING` and `OLDEST_NS`,
+which are looked at and not counted, are in both). One process at a time writes.
 """
 
 import mmap
