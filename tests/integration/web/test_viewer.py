@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,11 @@ from urllib.parse import unquote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from noctis.archiver.filing import Filer
-from noctis.db.models import Instance
+from noctis.db.engine import reading
+from noctis.db.models import Instance, Series, Study
 from noctis.facilities.registry import Registry
 from noctis.repository.journal import take
 from noctis.web import downloads
@@ -351,3 +353,32 @@ def test_slices_without_numbers_lie_along_their_normal(site: Site, registry: Reg
     intake.close()
     listed = admin.get(f"{API}/series/{SERIES}/instances").json()["instances"]
     assert [chr(int(each["sop_instance_uid"].rsplit(".", 1)[1])) for each in listed] == ["a", "b", "c"]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_uids_that_no_address_can_hold_have_one_all_the_same(site: Site, registry: Registry, admin: TestClient) -> None:
+    registry.add("Central")
+    intake = Intake(site.settings)
+    odd = {"study": "1/../2", "series": "a?b#c", "sop_instance": "~1%2f/x"}
+    spooled = intake.instance(**odd)
+    Filer(site.engine, site.settings).file([(spooled.entry, None)])
+    intake.close()
+    (study,) = site_rows(site, Study.id)
+    (series,) = site_rows(site, Series.id)
+    (number,) = site_rows(site, Instance.id)
+    api = f"/api/v1/studies/central/~{study}"
+    (found,) = admin.get(f"{api}/series/~{series}/instances").json()["instances"]
+    assert (found["sop_instance_uid"], found["address"]) == (odd["sop_instance"], f"~{number}")
+    assert admin.get(f"{api}/series/~{series}/instances/~{number}/frames/1.png").status_code == 200
+    with zipfile.ZipFile(io.BytesIO(admin.get(f"{api}/archive.zip").content)) as archive:
+        (name,) = archive.namelist()
+    assert re.fullmatch(r"uid-[0-9a-f]{32}/uid-[0-9a-f]{32}\.dcm", name)
+    page = admin.get(f"/studies/central/~{study}/series/~{series}")
+    assert f"/studies/central/~{study}/instances/~{number}" in page.text
+    assert admin.get(f"/studies/central/~{study}/instances/~{number}").status_code == 200
+    assert admin.get(f"/studies/central/~{study}/instances/~{number + 1}").status_code == 404
+
+
+def site_rows(site: Site, column: Any) -> list[Any]:
+    with reading(site.engine) as connection:
+        return list(connection.scalars(select(column)))
