@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from noctis.web.csv_rows import PIECE, csv_text
 
-cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+cells = texts | st.builds("".join, st.tuples(st.sampled_from("=+-@\t\r"), texts))
 
 
 @given(st.lists(st.lists(cells, min_size=2, max_size=2), max_size=20))
