@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from noctis.errors import NotFoundError, StorageError, UsageError
-from noctis.repository import filemeta
+from noctis.repository import events, filemeta
 from noctis.repository import quarantine_list as listed
 from noctis.repository.comparison import Comparison, compare
 from noctis.repository.element_values import uid_name
@@ -64,9 +64,7 @@ def site_facility_id(site: Site, slug: str) -> int:
     NotFoundError
         There is none.
     """
-    from noctis.repository.events import facility_id
-
-    found = facility_id(site.engine, slug)
+    found = events.facility_id(site.engine, slug)
     if not found:
         raise NotFoundError(f"No facility found for {slug!r}", fix="noctis facility list")
     return found

@@ -1,11 +1,12 @@
 """Refusals as pages and API show them: the ledger's rows with what is known of them now."""
 
-import socket
+from dataclasses import replace
 from typing import Any
 
 from noctis.config import Settings
 from noctis.facilities.certificates import CertificateRegistry
 from noctis.facilities.mending import Mended, lets_in_now, mend, networks_for
+from noctis.facilities.onboarding import host_of
 from noctis.facilities.remedies import Kind, Remedy, from_json
 from noctis.facilities.snapshot import Facility, Snapshot
 from noctis.repository import refusals
@@ -29,8 +30,6 @@ KINDS = {  # as people read them
 
 def filtered(site: Site, wanted: RefusalFilter) -> RefusalFilter:
     """With the port of the facility that is asked for."""
-    from dataclasses import replace
-
     facility = site.snapshots.current().by_slug.get(wanted.facility or "")
     return replace(wanted, facility_port=facility.port) if facility else wanted
 
@@ -98,7 +97,7 @@ def instruction(settings: Settings, snapshot: Snapshot, row: dict[str, Any], rem
     """What to tell whoever looks after the sender; none where the sender cannot mend it."""
     if remedy is None or not (remedy.kind is Kind.CALL or remedy.called):
         return []
-    host = settings.server.advertised_host or socket.getfqdn()
+    host = host_of(settings)
     doors = [snapshot.by_slug[slug] for slug in remedy.facilities if slug in snapshot.by_slug]
     told = [f"Please call the AE title {each.ae_title} at {host}, port {each.port} ({each.name})." for each in doors]
     if remedy.called == settings.server.ae_title:
