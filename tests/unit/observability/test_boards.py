@@ -10,7 +10,7 @@ import pytest
 
 from noctis.observability import boards as module
 from noctis.observability.boards import Boards, folder_of
-from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.scoreboard import BOARD_BYTES, Counter, Scoreboard
 from noctis.observability.words import LAYOUT_AT
 
 
@@ -128,12 +128,12 @@ def test_a_folder_that_is_not_ours_alone_is_not_used(root: Path, tmp_path: Path,
 def test_a_board_that_is_a_link_is_not_followed(root: Path, tmp_path: Path) -> None:
     Boards(root)
     other = tmp_path / "other"
-    other.write_bytes(b"precious")
+    other.write_bytes(bytes(BOARD_BYTES))
     (folder_of(root) / "facility.a.1").symlink_to(other)
     boards = Boards(root)
     boards.take("facility.a").stored(1)
     assert boards.total("facility.a", Counter.INSTANCES) == 1
-    assert other.read_bytes() == b"precious"
+    assert other.read_bytes() == bytes(BOARD_BYTES)
 
 
 def test_a_board_of_another_layout_begins_anew(root: Path, gone: int) -> None:

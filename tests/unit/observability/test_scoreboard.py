@@ -3,6 +3,7 @@
 import mmap
 import os
 import signal
+import threading
 
 from noctis.observability.scoreboard import Counter, Scoreboard, board_bytes
 from noctis.observability.words import ANSWER
@@ -76,3 +77,19 @@ def test_rows_outlive_the_child_too_and_what_was_live_is_gone() -> None:
     assert (row.get(Counter.LIVE), row.get(Counter.ASSOCIATIONS)) == (1, 2)
     board.forget_the_moment()
     assert (row.get(Counter.LIVE), row.get(Counter.ASSOCIATIONS)) == (0, 2)
+
+
+def test_a_lock_that_was_held_at_the_fork_holds_up_nobody() -> None:
+    board = with_rows(2)
+    board.of("a").stored(1)
+    board._lock.acquire()  # as another thread of the parent's may
+
+    def count() -> None:
+        board.begin(os.getpid())
+        board.add(Counter.ECHOES)
+        board.of("a").stored(1)
+
+    counting = threading.Thread(target=count, daemon=True)
+    counting.start()
+    counting.join(10)
+    assert (board.get(Counter.ECHOES), board.total(Counter.INSTANCES)) == (1, 2)
