@@ -27,6 +27,12 @@ class Sender:
     base: int
     bits: int = 0
 
+    @classmethod
+    def new(cls, last_at: datetime) -> "Sender":
+        """Of one that was not known."""
+        day = int(last_at.timestamp()) // 86_400
+        return cls(day, last_at, day - WINDOW_DAYS)
+
     @property
     def last_day(self) -> int:
         return int(self.last_at.timestamp()) // 86_400

@@ -138,9 +138,9 @@ class Watch:
         states = self._place(place, own, known, now)
         if place.id in known.receiving and any(state.alarm or state.covered for state in states):
             came = store.coming_in(self._engine, place.id)
-            own = {
-                title: replace(each, last_at=max(each.last_at, came.get(title, each.last_at)))
-                for title, each in own.items()
+            own = own | {
+                title: replace(own[title], last_at=max(own[title].last_at, at)) if title in own else Sender.new(at)
+                for title, at in came.items()
             }
             states = self._place(place, own, known, now)
         return states

@@ -93,6 +93,16 @@ def test_what_is_kept_between_looks_is_what_a_new_look_finds(
         }
 
 
+def test_what_just_came_is_seen_at_the_next_look(
+    facilities: dict[str, int], engine: Engine, looker: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PART", 0)
+    fill(engine, facilities["central"], "CT1", clinic_stopped(NOON, timedelta(days=3)))
+    assert found(looker.evaluate(NOON))["central", ""].alarm
+    fill(engine, facilities["central"], "CT1", [NOON.timestamp()])
+    assert found(looker.evaluate(NOON))["central", "CT1"].last_at == NOON
+
+
 def test_many_are_learned_anew_little_by_little(
     facilities: dict[str, int], engine: Engine, looker: Watch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,7 +132,7 @@ def test_an_open_association_that_brings_something_is_no_silence(
     fill(engine, facilities["central"], "CT1", clinic_stopped(NOON, timedelta(days=3)))
     assert found(looker.evaluate(NOON))["central", ""].alarm
     study = {"facility_id": facilities["central"], "first_received": NOON, "last_received": NOON}
-    times = {"IMPORT": NOON, "CT1": NOON - timedelta(minutes=1)}
+    times = {"IMPORT": NOON, "NEW_1": NOON - timedelta(minutes=1)}
     for number, (calling, at) in enumerate(times.items()):
         with engine.begin() as connection:
             connection.execute(
