@@ -46,8 +46,8 @@ class Conditions:
         self._engine = engine
         self._rules = Rules(engine, settings, "notifier")
         self._clock = clock
-        self._bad_since: dict[str, float] = {}  # not told of yet
-        self._well_since: dict[str, float] = {}  # told of, and not observed any more
+        self._bad_since: dict[tuple[str, str], float] = {}  # (kind, key): not told of yet
+        self._well_since: dict[tuple[str, str], float] = {}  # told of, and not observed any more
 
     def update(self, kind: str, scope: str, observed: Iterable[Observation]) -> int:
         """Compare what was observed of a kind with what was told of it; how many notifications that makes.
@@ -62,29 +62,27 @@ class Conditions:
         with reading(self._engine) as connection:
             query = select(CONDITION).where(CONDITION.c.kind == kind)
             active = {row.key: row for row in connection.execute(query) if row.key.startswith(scope)}
-        for key in [key for key in self._bad_since if key.startswith(scope)]:
-            if key not in seen or not seen[key].bad:
-                del self._bad_since[key]
-        begun = [each for each in seen.values() if each.bad and each.key not in active and self._has_lasted(each, now)]
-        for key in [key for key in self._well_since if key in seen or key not in active]:
-            if key.startswith(scope):
-                del self._well_since[key]
+        for mine in [mine for mine in self._bad_since if mine[0] == kind and mine[1].startswith(scope)]:
+            if mine[1] not in seen or not seen[mine[1]].bad:
+                del self._bad_since[mine]
+        new = [each for each in seen.values() if each.bad and each.key not in active]
+        begun = [each for each in new if now - self._bad_since.setdefault((kind, each.key), now) >= each.hold]
+        for mine in [mine for mine in self._well_since if mine[0] == kind and mine[1].startswith(scope)]:
+            if mine[1] in seen or mine[1] not in active:
+                del self._well_since[mine]
         over = [
             row
             for key, row in active.items()
-            if key not in seen and now - self._well_since.setdefault(key, now) >= CLEAR_SECONDS
+            if key not in seen and now - self._well_since.setdefault((kind, key), now) >= CLEAR_SECONDS
         ]
         if not begun and not over:
             return 0
         count = self._tell(kind, begun, over)
         for each in begun:
-            self._bad_since.pop(each.key, None)
+            self._bad_since.pop((kind, each.key), None)
         for row in over:
-            self._well_since.pop(row.key, None)
+            self._well_since.pop((kind, row.key), None)
         return count
-
-    def _has_lasted(self, observation: Observation, now: float) -> bool:
-        return now - self._bad_since.setdefault(observation.key, now) >= observation.hold
 
     def _tell(self, kind: str, begun: list[Observation], over: list[Any]) -> int:
         at = datetime.now(UTC)

@@ -107,6 +107,16 @@ def test_it_must_have_lasted(conditions: Conditions, clock: Clock, engine: Engin
     assert told(engine) == [("begun", "it is down")]
 
 
+def test_one_kind_is_not_disturbed_by_another(conditions: Conditions, clock: Clock, engine: Engine) -> None:
+    slow = Observation("here:listener:a", True, "it is down", "it is up", hold=60)
+    for observed in ([slow], []):
+        for _ in range(7):
+            conditions.update("listener-down", "here:", observed)
+            conditions.update("disk-low", "here:", [])
+            clock.now += 10
+    assert told(engine) == [("begun", "it is down"), ("over", "it is up")]
+
+
 def test_another_process_tells_it_not_again(
     conditions: Conditions, clock: Clock, engine: Engine, settings: Settings
 ) -> None:
