@@ -27,13 +27,21 @@ def main() -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
+        rule = {"name": "Archive team", "kinds": ["study-complete", "late-arrival"], "recipients": ["archive@example.org"]}
         noctis = Noctis(
-            Path(folder) / "home", {"web": {"enabled": True, "port": port}, "archiver": {"study_quiet_seconds": 3}}
+            Path(folder) / "home",
+            {
+                "web": {"enabled": True, "port": port},
+                "archiver": {"study_quiet_seconds": 3},
+                "notifications": {"rules": [rule]},
+            },
         )
         noctis.start()
         try:
             wait_for(lambda: listens(port), what="the web process")
             scene.fill(noctis, Path(folder) / "sent")
+            noctis.cli("supervisorctl", "restart", "web:*")  # it looks at the habits anew
+            wait_for(lambda: listens(port), what="the web process")
             _shoot(noctis, target)
         finally:
             noctis.end()
