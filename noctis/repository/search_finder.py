@@ -321,7 +321,8 @@ class Finder:
 
 
 def _tuple(values: Sequence[Any]) -> Any:
-    return tuple_(*(literal(each) if isinstance(each, int | str) else each for each in values))
+    parts = [literal(each) if isinstance(each, int | str) else each for each in values]
+    return tuple_(*parts) if len(parts) > 1 else parts[0]
 
 
 class _Place(FunctionElement[int]):
