@@ -220,5 +220,7 @@ def look_at_plans(engine: Engine, wanted: StudySearch, start: Position | None) -
             assert not any("Seq Scan on study" in line for line in plan), told
             walks_all = [line for line in plan if line.startswith("SCAN study")]
             assert all("ORDER BY study.id" in statement and "LIMIT" in statement for _ in walks_all), told
+            if sqlite and "JOIN candidates" in statement:
+                assert any(line.startswith("SEARCH study USING INTEGER PRIMARY KEY") for line in plan), told
             if "walked" in statement:
                 assert not any("TEMP B-TREE" in line or "Sort" in line for line in plan), told
