@@ -6,12 +6,14 @@ first byte of the answer's body. Ends with 1 when a path's p95 is above the limi
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import logging
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import time
@@ -59,11 +61,13 @@ PAGES = (
 
 @dataclass
 class Figures:
-    """Milliseconds to the first byte of one path, in the order in which they were measured."""
+    """Milliseconds to the first byte of one path, in the order in which they were measured, and of the web process's
+    CPU: what it takes is told even where others are at work."""
 
     what: str
     path: str
     milliseconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """By nearest rank."""
@@ -194,9 +198,18 @@ class Client:
         self._connection.close()
 
 
+def cpu_milliseconds(pid: int) -> float:
+    """What a process's threads have had of the CPUs (Linux)."""
+    total = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # it has just ended
+            total += int((thread / "schedstat").read_text().split()[0])  # ns
+    return total / 1e6
+
+
 @contextmanager
-def web(settings: Settings) -> Iterator[int]:
-    """The web process of a home; its port."""
+def web(settings: Settings) -> Iterator[tuple[int, int]]:
+    """The web process of a home; its port and its pid."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = int(free.getsockname()[1])
     environment = {
@@ -209,7 +222,7 @@ def web(settings: Settings) -> Iterator[int]:
     process = subprocess.Popen([sys.executable, "-m", "noctis", "web"], env=environment, stdout=subprocess.DEVNULL)
     try:
         _wait_until_it_listens(process, port)
-        yield port
+        yield port, process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -243,11 +256,16 @@ def measure(database: str, settings: Settings, studies: int, repeat: int, consol
     begun = time.monotonic()
     filled = fill(settings, studies)
     console.print(f"{database}: {studies:,} studies made in {time.monotonic() - begun:.0f} s", highlight=False)
-    run = Run(database, studies, [Figures(what, path) for what, path in paths(filled)])
-    with web(settings) as port, closing(Client(port)) as client:
+    return ask(Run(database, studies, [Figures(what, path) for what, path in paths(filled)]), settings, repeat)
+
+
+def ask(run: Run, settings: Settings, repeat: int) -> Run:
+    """Ask for every path of a run."""
+    with web(settings) as (port, pid), closing(Client(port)) as client:
         client.log_in()
         for _ in range(repeat):
             for each in list(run.figures):
+                before = cpu_milliseconds(pid)
                 status, taken = client.first_byte(each.path)
                 if status == 404 and each.path in PAGES:
                     run.figures.remove(each)
@@ -256,17 +274,19 @@ def measure(database: str, settings: Settings, studies: int, repeat: int, consol
                     raise RuntimeError(f"{each.path} was answered with {status}")
                 else:
                     each.milliseconds.append(round(taken, 2))
+                    each.cpu.append(round(cpu_milliseconds(pid) - before, 2))
     return run
 
 
 def table(run: Run) -> Table:
     shown = Table(
         f"milliseconds to the first byte, {run.database}, {run.studies:,} studies",
-        ["what", "path", "p50", "p95", "max", "verdict"],
+        ["what", "path", "p50", "p95", "max", "CPU, p50", "verdict"],
         2,
     )
     for each in run.figures:
         figures = [f"{value:.0f}" for value in (each.percentile(0.5), each.percentile(0.95), max(each.milliseconds))]
+        figures.append(f"{statistics.median(each.cpu):.0f}")
         shown.rows.append([each.what, each.path[:60], *figures, "SLOW" if each in run.slow else "met"])
     return shown
 

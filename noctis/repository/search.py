@@ -110,5 +110,6 @@ def _rows(connection: Connection, keys: Sequence[Position]) -> list[dict[str, An
 def _steer(connection: Connection) -> None:
     """PostgreSQL plans by statistics, which may be old or missing: plans that use no index are out of the question."""
     if connection.dialect.name == "postgresql":
-        settings = ("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit")
+        kinds = ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "incremental_sort")
+        settings = [*(f"enable_{kind}" for kind in kinds), "jit"]
         connection.execute(text("SELECT " + ", ".join(f"set_config('{each}', 'off', true)" for each in settings)))

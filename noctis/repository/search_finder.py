@@ -189,9 +189,10 @@ class Finder:
         if self._wanted.by_date or self._wanted.facility_id is not None:
             return
         for term in self._terms():
-            known = select(StudyTerm.term).where(term.condition).order_by(StudyTerm.term).limit(1)
-            first = self._connection.scalar(known)
-            if first is not None and self._connection.scalar(known.where(StudyTerm.term > first)) is None:
+            known = select(StudyTerm.term).order_by(StudyTerm.term).limit(1)
+            first = self._connection.scalar(known.where(term.condition))
+            others = known.where(StudyTerm.term > (first or ""), StudyTerm.term < term.word + "\x7f")
+            if first is not None and (term.exact or self._connection.scalar(others) is None):
                 yield first
 
     def _entries(self, term: str, start: Position | None) -> Query:
@@ -310,7 +311,7 @@ class Finder:
         """What the indexes of the order do not know; `row` has the columns."""
         wanted, found = self._wanted, list[ColumnElement[bool]]()
         if wanted.status:
-            found.append(row.status == wanted.status)
+            found.append(row.status.concat("") == wanted.status)  # its index would lead through nearly all studies
         if wanted.modality:
             found.append(_holds("\\" + row.modalities + "\\", f"\\{wanted.modality.strip().upper()}\\"))
         found += [_holds(row.words, f" {PATIENT}:{word}") for word in fold(wanted.patient)]
@@ -321,7 +322,8 @@ class Finder:
 
 
 def _tuple(values: Sequence[Any]) -> Any:
-    return tuple_(*(literal(each) if isinstance(each, int | str) else each for each in values))
+    parts = [literal(each) if isinstance(each, int | str) else each for each in values]
+    return tuple_(*parts) if len(parts) > 1 else parts[0]
 
 
 class _Place(FunctionElement[int]):
