@@ -27,7 +27,11 @@ def main() -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        rule = {"name": "Archive team", "kinds": ["study-complete", "late-arrival"], "recipients": ["archive@example.org"]}
+        rule = {
+            "name": "Archive team",
+            "kinds": ["study-complete", "late-arrival"],
+            "recipients": ["archive@example.org"],
+        }
         noctis = Noctis(
             Path(folder) / "home",
             {
