@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, case, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from noctis.db.engine import reachable
+from noctis.db.engine import reachable, reading
 from noctis.db.models import ActivityDay, Device
 
 CALLERS_MAX = 64  # of a facility
@@ -63,6 +63,9 @@ def count_activity(connection: Connection, associations: Iterable[dict[str, Any]
 def forget_old_activity(engine: Engine) -> None:
     """Keep the last `KEEP_DAYS` days."""
     oldest = int(time.time()) // _DAY_SECONDS - KEEP_DAYS
+    with reading(engine) as connection:  # to write means to wait for the lock, and mostly there is nothing to do
+        if connection.scalar(select(_ACTIVITY.c.day).where(_ACTIVITY.c.day < oldest).limit(1)) is None:
+            return
     with reachable(engine), engine.begin() as connection:
         connection.execute(delete(_ACTIVITY).where(_ACTIVITY.c.day < oldest))
 

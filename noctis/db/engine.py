@@ -52,7 +52,7 @@ def make_engine(settings: Settings, *, pooled: bool = True, cache_kib: int = SQL
             }
         pinged = url.get_backend_name() != "sqlite"  # a file does not hang up
         options: dict[str, Any] = {"pool_pre_ping": pinged} if pooled else {"poolclass": NullPool}
-        engine = create_engine(url, connect_args=connect, **options)
+        engine = create_engine(url, connect_args=connect, hide_parameters=True, **options)  # errors go into logs
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(
             f"database.url cannot be used: {error}",

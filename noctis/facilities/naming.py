@@ -12,7 +12,7 @@ STEM = 11  # characters of the name in a generated AE title; four random hex dig
 SLUG_MAX = 48
 CHECKING = "NOCTIS_CHECK"  # the calling AE title of our own echoes: no sender's
 RESERVED_SLUGS = frozenset(
-    {"default", "archiver", "watcher", "scheduler", "web", "notifier"}
+    {"default", "archiver", "audit", "notifier", "scheduler", "watcher", "web"}
 )  # process names beside the facilities'
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, insert
+from sqlalchemy import Connection, Engine, Table, delete, insert, select
 
-from noctis.db.engine import reachable
+from noctis.db.engine import reachable, reading
 from noctis.db.models import Study
 from noctis.db.notifying import Notice
 from noctis.notify.kinds import Kind
@@ -82,5 +82,8 @@ def quarantined(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> No
 def forget_old(engine: Engine) -> None:
     """What nobody took for `KEPT_DAYS` goes: no notifier runs here."""
     edge = datetime.now(UTC) - timedelta(days=KEPT_DAYS)
+    with reading(engine) as connection:  # to write means to wait for the lock, and mostly there is nothing to do
+        if connection.scalar(select(NOTICE.c.id).where(NOTICE.c.at < edge).limit(1)) is None:
+            return
     with reachable(engine), engine.begin() as connection:
         connection.execute(delete(NOTICE).where(NOTICE.c.at < edge))

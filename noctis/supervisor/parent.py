@@ -39,7 +39,7 @@ from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerS
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import DEFAULT, FACILITY_BOARD, SERVICE_BOARD, Plan, make_plan, wanted
 from noctis.supervisor.process import Restart
-from noctis.supervisor.services import COUNT_BY_FACILITY, services
+from noctis.supervisor.services import COUNT_BY_FACILITY, RECEIVING, services
 from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
@@ -230,7 +230,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         now = time.monotonic()
         if self.options.mood != SupervisorStates.RUNNING:
             return
-        if not self._ready and all(each.settled() for each in self.process_groups.values()):
+        if not self._ready and self._receives():
             self._ready = True
             listeners = sum(isinstance(each, ListenerGroup) for each in self.process_groups.values())
             log.info("supervisor.ready", listeners=listeners, seconds=round(time.time() - self.started_at, 2))
@@ -238,6 +238,11 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
         if self._watchdog is not None and now >= self._watchdog_at:
             self._watchdog_at = now + self._watchdog
             notify.notify("WATCHDOG=1")
+
+    def _receives(self) -> bool:
+        """Whether all that receiving needs is up, or will not be for the time being."""
+        needed = [self.process_groups[name] for name in RECEIVING]
+        return all(each.settled() for each in (*self.listening(), *needed))
 
     def listening(self) -> list[ListenerGroup]:
         return [

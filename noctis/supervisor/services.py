@@ -16,6 +16,10 @@ from noctis.observability.scoreboard import Scoreboard
 
 log = structlog.get_logger()
 
+RECEIVING = (
+    "watcher",
+    "archiver",
+)  # with the listeners: once these are up we are ready, whatever becomes of the others
 COUNT_BY_FACILITY = ("archiver",)  # their scoreboards tell facilities apart
 
 
