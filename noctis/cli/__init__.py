@@ -88,6 +88,9 @@ def cli(ctx: click.Context, config: str | None, home: str | None, debug: bool) -
 def main(args: list[str] | None = None) -> None:
     """The entry point: runs the command and ends the process with an `ExitCode`."""
     os.umask(UMASK)
+    # pydicom loads it where it is installed: 20 MB, a tenth of a second, and threads of OpenBLAS, which no process may
+    # have that forks. No command touches pixels; the frames of the pages are decoded by a program of its own.
+    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks stops no list
     sys.exit(run(args))

@@ -260,9 +260,6 @@ def _service_group(config: GroupConfig, *, target: Any, **options: Any) -> Group
 
 def preload(settings: Settings) -> None:
     """Import and build once what every child needs; their memory is shared with ours."""
-    # pydicom loads it where it is installed: 20 MB, and threads of OpenBLAS, which no process may have that forks.
-    # Nothing here touches pixels; the frames of the pages are decoded by a program of its own.
-    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
     import sqlalchemy.dialects.sqlite
 
     import noctis.archiver.service
