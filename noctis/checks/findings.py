@@ -253,6 +253,8 @@ def check_verify(settings: Settings) -> Iterator[Finding]:
 def check_silence(settings: Settings) -> Iterator[Finding]:
     engine = make_engine(settings, pooled=False)
     try:
+        if not migrate.schema_state(engine).up_to_date:
+            return
         raised = [state for state in evaluate(engine, settings) if state.raised]
     except NoctisError:
         return  # the check of the database tells

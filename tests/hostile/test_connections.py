@@ -14,6 +14,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
+from tests.hostile.target import IDLE_THREADS
 from tests.integration.listener.peers import ABORT, ECHO, RELEASE, associate_rq, p_data
 from tests.support import wait_for
 from tests.system.conftest import Noctis
@@ -50,7 +51,7 @@ class Target:
     def read(self) -> Reading:
         """When nothing is open any more."""
         echo(self)
-        wait_for(lambda: self.process.num_threads() == 1, seconds=60, what="the end of every connection")
+        wait_for(lambda: self.process.num_threads() <= IDLE_THREADS, seconds=60, what="the end of every connection")
         return Reading(self.process.memory_info().rss, self.process.num_fds(), self.process.num_threads())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from supervisor.states import ProcessStates
 
-from noctis.observability.scoreboard import Counter
+from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.supervisor import process
 from noctis.supervisor.options import Options
 from noctis.supervisor.process import ForkedConfig, ForkedProcess, Restart
@@ -38,7 +38,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
 
 def make(options: Options, restart: Restart | None = None) -> ForkedProcess:
     config = ForkedConfig(
-        options, "central-1", lambda _board: 0, stop_seconds=35.0, restart=restart or Restart(crash_limit=3)
+        options,
+        "central-1",
+        lambda _board: 0,
+        scoreboard=Scoreboard(),
+        stop_seconds=35.0,
+        restart=restart or Restart(crash_limit=3),
     )
     return config.make_process()
 
