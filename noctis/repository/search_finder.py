@@ -1,10 +1,10 @@
 """How a page of a search is found without looking at many rows (`search` has what is promised).
 
 The index of the list's order is followed and each row tested, until the page is full: what is frequent is met in the
-first `CHUNK`. Where it is not, a word that at most `GATHER` studies have, two words that at most so many have both, or a
-status, give those studies, which are tested and sorted. Else the walk goes on, a chunk after the other, and is given up
-after `WALK` rows or `SECONDS`. It goes along a frequent word's entries instead where those reach further: the word may
-be rare just where the walk begins.
+first `CHUNK`. Where it is not, a word that at most `GATHER` studies have, two words that at most so many have both, or
+a status, give those studies, which are tested and sorted. Else the walk goes on, a chunk after the other, and is given
+up after `WALK` rows or `SECONDS`. It goes along a frequent word's entries instead where those reach further: the word
+may be rare just where the walk begins.
 """
 
 import re
