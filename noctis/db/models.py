@@ -340,10 +340,12 @@ class StudyTerm(Base):
     """A word that a study is found by (repository.words); its facility is tested without the study's row."""
 
     __tablename__ = "study_term"
-    __table_args__ = (Index(None, "study_id"), {"sqlite_with_rowid": False})
+    __table_args__ = ({"sqlite_with_rowid": False},)
 
     term: Mapped[str] = mapped_column(Text().with_variant(Text(collation="C"), "postgresql"), primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey("study.id", ondelete="CASCADE"), primary_key=True)
+    study_id: Mapped[int] = mapped_column(
+        Key, primary_key=True
+    )  # no foreign key: to keep one costs as much as the rows
     facility_id: Mapped[int] = mapped_column(Key, primary_key=True)
 
 

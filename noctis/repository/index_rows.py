@@ -234,12 +234,14 @@ class Books:
         """Write all counts."""
         self._close_series()
         emptied = [state.id for state in self.studies.values() if not state.instances]
+        for state in self.studies.values():
+            if state.removed_from and state.instances:
+                self._look_again(state)
+        self._remove_terms()
         if emptied:
             self.connection.execute(delete(STUDY).where(STUDY.c.id.in_(emptied)))
         kept = [state for state in self.studies.values() if state.instances]
         for state in kept:
-            if state.removed_from:
-                self._look_again(state)
             if state.reopened:
                 state.status = StudyStatus.RECEIVING
         if kept:
@@ -247,6 +249,17 @@ class Books:
                 statements.COUNT_STUDY, [_study_values(state) for state in sorted(kept, key=lambda state: state.id)]
             )
         self._add_terms()
+
+    def _remove_terms(self) -> None:
+        """What emptied studies, and those that have lost a modality, are not found by any more."""
+        for state in self.studies.values():
+            if not state.removed_from or (state.instances and state.known_modalities <= state.modalities):
+                continue
+            words = self.connection.scalar(select(STUDY.c.words).where(STUDY.c.id == state.id)) or ""
+            found = terms(words, state.known_modalities)
+            if state.instances:
+                found -= terms(words, state.modalities)
+            self.connection.execute(delete(TERM).where(TERM.c.study_id == state.id, TERM.c.term.in_(sorted(found))))
 
     def _add_terms(self) -> None:
         """What new studies, and those with a new modality, are found by."""

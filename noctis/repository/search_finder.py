@@ -1,9 +1,10 @@
 """How a page of a search is found without looking at many rows (`search` has what is promised).
 
-Two ways. A word that at most `GATHER` studies have, or a status, gives those studies, which are tested and sorted. Else
-a walk: the index of the list's order is followed and each row tested, a chunk after the other, until the page is full;
-what is frequent is met soon. A walk is given up after `WALK` rows or `SECONDS`. It goes along a frequent word's entries
-instead where those reach further: the word may be rare just where the walk begins.
+The index of the list's order is followed and each row tested, until the page is full: what is frequent is met in the
+first `CHUNK`. Where it is not, a word that at most `GATHER` studies have, two words that at most so many have both, or
+a status, give those studies, which are tested and sorted. Else the walk goes on, a chunk after the other, and is given
+up after `WALK` rows or `SECONDS`. It goes along a frequent word's entries instead where those reach further: the word
+may be rare just where the walk begins.
 """
 
 import re
@@ -37,10 +38,10 @@ from noctis.repository.words import ACCESSION, PATIENT, fold
 
 GATHER = 5_000  # entries of a word
 PAIR = 60_000  # entries of each of two words, of which those of both are looked for
-ENTRIES = 100_000  # entries of a word that are looked at for those of one facility
+ENTRIES = 50_000  # entries of a word that are looked at for those of one facility
 CHUNK = 4_000  # rows
 WALK = 100_000  # rows
-SECONDS = 0.03
+SECONDS = 0.02
 ASKED_MAX = 6  # words of one search that are looked for
 Query = Select[*tuple[Any, ...]]
 _TESTED: Any = (Study.id, Study.study_date, Study.words, Study.modalities, Study.status)
@@ -105,6 +106,11 @@ class _Term:
         return and_(StudyTerm.term >= self.word, StudyTerm.term < self.word + "\x7f")
 
     @property
+    def telling(self) -> bool:
+        """Whether it may be rare; one letter hardly is."""
+        return self.exact or len(self.word) > 1
+
+    @property
     def entries(self) -> Query:
         return select(StudyTerm.study_id.label("id")).where(self.condition)
 
@@ -125,10 +131,16 @@ class Finder:
         """The matches behind the start."""
         if _UID.fullmatch(self._wanted.text.strip()):
             return Found(self._positions(self._by_uid(self._wanted.text.strip())))
+        found = Found(self._matches(None, self._start, self._limit + 1))
+        if len(found.keys) > self._limit:
+            return found  # what is frequent
+        last = self._reach(None, self._start)
+        if last is None:
+            return found  # that were all
         candidates = self._candidates()
         if candidates is not None:
             return Found(self._positions(self._among(candidates)))
-        return self._walk()
+        return self._walk(found, last)
 
     def _positions(self, query: Query) -> list[Position]:
         by_date = self._wanted.by_date
@@ -136,22 +148,18 @@ class Finder:
 
     # -- walking
 
-    def _walk(self) -> Found:
-        deadline = time.monotonic() + SECONDS
-        found, start, examined, term = Found(), self._start, 0, None
-        while True:
+    def _walk(self, found: Found, start: Position) -> Found:
+        """Go on after a first chunk that ended at `start`."""
+        deadline, examined = time.monotonic() + SECONDS, CHUNK
+        term = self._furthest(start)
+        while time.monotonic() < deadline and examined < WALK:
             found.keys += self._matches(term, start, self._limit + 1 - len(found.keys))
-            if len(found.keys) > self._limit:
-                return found
             last = self._reach(term, start)
-            if last is None:
+            if len(found.keys) > self._limit or last is None:
                 return found
             start, examined = last, examined + CHUNK
-            if time.monotonic() > deadline or examined >= WALK:
-                found.given_up, found.examined = start, examined
-                return found
-            if examined == CHUNK:
-                term = self._furthest(start)
+        found.given_up, found.examined = start, examined
+        return found
 
     def _matches(self, term: str | None, start: Position | None, limit: int) -> list[Position]:
         """The matches among the next `CHUNK` rows of a walk."""
@@ -240,7 +248,8 @@ class Finder:
             if best is not None and best[0] < self._limit:
                 break
             count = self._count(term.entries)
-            if self._wanted.facility_id is not None and count > GATHER and (number == 0 or term.exact):
+            here = self._wanted.facility_id is not None and term.telling and (number == 0 or term.exact)
+            if here and count > GATHER:
                 count = self._count_in_facility(term)
             if count <= GATHER and (best is None or count < best[0]):
                 best = (count, self._in_facility(term.entries).distinct())
@@ -249,7 +258,10 @@ class Finder:
 
     def _of_both(self) -> Query | None:
         """The ids of few studies that have both of two words, neither of them rare: a family name and a first name."""
-        counted = [(self._count(term.entries, PAIR), term) for term in self._terms()[:3]]
+        telling = [term for term in self._terms() if term.telling][:3]
+        if len(telling) < 2:
+            return None
+        counted = [(self._count(term.entries, PAIR), term) for term in telling]
         pair = sorted((each for each in counted if each[0] <= PAIR), key=lambda each: each[0])[:2]
         if len(pair) < 2:
             return None

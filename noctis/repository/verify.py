@@ -27,7 +27,7 @@ from noctis.repository.content import content, linked_in
 from noctis.repository.header import HeaderError, read_header
 from noctis.repository.index import Index
 from noctis.repository.index_rows import Books
-from noctis.repository.index_statements import FACILITY, INSTANCE, SERIES, STUDY
+from noctis.repository.index_statements import FACILITY, INSTANCE, SERIES, STUDY, TERM
 from noctis.repository.index_values import Filing, bounded, file_time
 from noctis.repository.names import is_uid
 
@@ -316,6 +316,7 @@ def _reindex_facility(
     studies = select(STUDY.c.id).where(STUDY.c.facility_id == facility_id)
     connection.execute(delete(INSTANCE).where(INSTANCE.c.facility_id == facility_id))
     connection.execute(delete(SERIES).where(SERIES.c.study_id.in_(studies)))
+    connection.execute(delete(TERM).where(TERM.c.facility_id == facility_id))
     connection.execute(delete(STUDY).where(STUDY.c.facility_id == facility_id))
     seen: set[bytes] = set()
     for page in _pages(_by_age(index.archive, slug)):

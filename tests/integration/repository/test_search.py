@@ -59,7 +59,24 @@ def test_words_go_with_their_study(
     for study in (STUDY, "1.2.826.2"):
         intake.instance(study=study, series=f"{study}.1", sop_instance="1.2.3.1", pixels=study.encode())
         file_all(filer, settings)
-    assert {study for study, _ in words(engine)} == {"1.2.826.2"}
+    with engine.connect() as connection:
+        known = set(connection.scalars(select(Study.id)))
+        assert set(connection.scalars(select(StudyTerm.study_id))) == known
+        assert len(known) == 1
+
+
+def test_a_modality_that_is_gone_is_no_word_any_more(
+    intake: Intake, filer: Filer, engine: Engine, registry: Registry, settings: Settings
+) -> None:
+    registry.edit("central", {"conflict": "replace"})
+    intake.instance(study=STUDY, series=f"{STUDY}.1", sop_instance="1.2.3.1")
+    intake.instance(study=STUDY, series=f"{STUDY}.2", sop_instance="1.2.3.2", modality="SR")
+    file_all(filer, settings)
+    assert (STUDY, "sr") in words(engine)
+    intake.instance(study="1.2.826.2", series="1.2.826.2.1", sop_instance="1.2.3.2", pixels=bytes(range(64)) * 2)
+    file_all(filer, settings)
+    assert (STUDY, "sr") not in words(engine)
+    assert (STUDY, "ct") in words(engine)
 
 
 def test_studies_of_an_older_release_get_their_words(empty_database_url: str) -> None:

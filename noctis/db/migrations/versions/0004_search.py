@@ -30,14 +30,10 @@ def upgrade() -> None:
         sa.Column("term", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), nullable=False),
         sa.Column("study_id", key, nullable=False),
         sa.Column("facility_id", key, nullable=False),
-        sa.ForeignKeyConstraint(
-            ["study_id"], ["study.id"], name=op.f("fk_study_term_study_id_study"), ondelete="CASCADE"
-        ),
         sa.PrimaryKeyConstraint("term", "study_id", "facility_id", name=op.f("pk_study_term")),
         sqlite_with_rowid=False,
     )
     _fill(op.get_bind())
-    op.create_index(op.f("ix_study_term_study_id"), "study_term", ["study_id"])
     op.drop_index(op.f("ix_study_facility_id_patient_id"), "study")
     op.drop_index(op.f("ix_study_study_date"), "study")
     op.create_index(op.f("ix_study_facility_id_id"), "study", ["facility_id", "id"])
