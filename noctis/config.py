@@ -86,6 +86,15 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         return self.database.url or f"sqlite:///{self.paths.sqlite}"
 
+    @property
+    def web_url(self) -> str:
+        """What an operator types into the browser."""
+        web = self.web
+        if web.url:
+            return web.url
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(web.bind, f"[{web.bind}]" if ":" in web.bind else web.bind)
+        return f"{'https' if web.certificate else 'http'}://{host}:{web.port}{web.base_path or ''}"
+
     def shown(self) -> dict[str, Any]:
         """Every setting that is in force, as JSON has it, without passwords and secrets."""
         document: dict[str, Any] = self.model_dump(mode="json")

@@ -37,13 +37,16 @@ class Place(NamedTuple):
 def gather(place: Place) -> dict[str, Any]:
     """The whole status; what cannot be had says why instead."""
     document: dict[str, Any] = {"supervisor": {"running": False}, "listeners": [], "audit": None, "notifier": None}
+    document["web"] = None
     document |= {"archiver": {}, "watcher": {}, "scheduler": {}}
     try:
         told = place.control.status()
         document["supervisor"] = {"running": True} | {name: told[name] for name in ("pid", "version", "started_at")}
         document |= {
-            name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit", "notifier")
+            name: told[name] for name in ("listeners", "archiver", "watcher", "scheduler", "audit", "notifier", "web")
         }
+        if document["web"] is not None:
+            document["web"]["url"] = place.settings.web_url
     except NoctisError as error:
         document["supervisor"]["error"] = error.message
     document["home"] = str(place.home.root)

@@ -139,10 +139,10 @@ def web(ctx: click.Context) -> int | None:
 def link(app: App) -> int:
     """Print the one-time link with which the first admin is made."""
     from noctis.users.accounts import Accounts
-    from noctis.web.service import setup_link, url
+    from noctis.web.service import setup_link
 
     if not Accounts(app.engine(), app.actor).is_empty():
-        click.echo(f"There are users already; log in: {url(app.settings)}/login   (noctis user list)")
+        click.echo(f"There are users already; log in: {app.settings.web_url}/login   (noctis user list)")
         return ExitCode.FOUND_WRONG
     click.echo(setup_link(app.settings))
     return ExitCode.DONE

@@ -106,6 +106,8 @@ def render(document: dict[str, Any]) -> Any:
         if each["problem"]:
             colour = "red" if each["stops"] else "yellow"
             lines.append(f"tls       [{colour}]{safe(each['sentence'])}[/{colour}]: {safe(each['fix'])}")
+    if (web := document["web"]) is not None:
+        lines.append(f"web       {web['state']}, {safe(web['url'])} {safe(web['last_error'])}")
     if (audit := document["audit"]) is not None:
         waits = f", for {audit['waiting_seconds']} s" if audit.get("waiting_seconds") is not None else ""
         lines.append(

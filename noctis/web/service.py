@@ -49,7 +49,7 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     site = Site(settings, scoreboard)
     server = make_server(site)
     scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
-    log.info("web.started", url=url(settings))
+    log.info("web.started", url=settings.web_url)
     tell_setup(site)
     server.run(sockets=[sock])
     log.info("web.stopped")
@@ -113,18 +113,9 @@ class Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def url(settings: Settings) -> str:
-    """What an operator types into the browser."""
-    web = settings.web
-    if web.url:
-        return web.url
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(web.bind, f"[{web.bind}]" if ":" in web.bind else web.bind)
-    return f"{'https' if web.certificate else 'http'}://{host}:{web.port}{web.base_path or ''}"
-
-
 def setup_link(settings: Settings) -> str:
     """The link with which the first admin is made."""
-    return f"{url(settings)}/setup?secret={setup.secret(settings.paths)}"
+    return f"{settings.web_url}/setup?secret={setup.secret(settings.paths)}"
 
 
 def tell_setup(site: Site) -> None:

@@ -14,6 +14,7 @@ import psutil
 
 from noctis.users.roles import Role
 from tests.support import free_port, listens, wait_for
+from tests.system.associations import open_association, store
 from tests.system.conftest import MakeNoctis, Noctis
 
 PASSWORD = "correct horse battery staple"
@@ -59,6 +60,24 @@ def test_killed_it_comes_back_and_the_others_do_not_notice(make_noctis: MakeNoct
     assert "secret" not in " ".join(name)
     assert noctis.stop() == 0
     assert not listens(port)
+
+
+def test_receiving_does_not_notice_that_it_is_killed(make_noctis: MakeNoctis) -> None:
+    port = free_port()
+    noctis = make_noctis(web={"enabled": True, "port": port}).start()
+    facility = noctis.add("Central")
+    noctis.wait_listener("central")
+    number = 0
+    with open_association(facility.port, facility.ae_title) as association:
+        for _ in range(3):
+            wait_for(lambda: web_of(noctis)["state"] == "running" and answers(port), what="the pages")
+            pid = web_of(noctis)["pid"]
+            assert isinstance(pid, int)
+            os.kill(pid, signal.SIGKILL)
+            while web_of(noctis)["pid"] in (pid, None) and number < 10_000:
+                assert store(association, number) == 0
+                number += 1
+    wait_for(lambda: noctis.sql("SELECT count(*) FROM instance") == [(number,)], what="all of them filed")
 
 
 def test_a_port_that_is_taken_keeps_nobody_else_from_running(make_noctis: MakeNoctis) -> None:
