@@ -32,12 +32,17 @@ def wait_for(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "
         time.sleep(0.02)
 
 
+# Processes that most tests have no use for.
+NEITHER: Mapping[str, Mapping[str, Any]] = {"web": {"enabled": False}, "notifications": {"enabled": False}}
+
+
 def environment(home: Path | None = None, options: Mapping[str, Mapping[str, Any]] = {}) -> dict[str, str]:
-    """This process's environment variables, with these settings of Noctis and no others. No pages unless asked for."""
+    """This process's environment variables, with these settings of Noctis and no others; of those, `NEITHER` unless
+    asked for."""
     made = {name: value for name, value in os.environ.items() if not name.startswith("NOCTIS_")}
     if home is not None:
         made["NOCTIS_HOME"] = str(home)
-    for section, values in ({"web": {"enabled": False}} | dict(options)).items():
+    for section, values in (NEITHER | dict(options)).items():
         for key, value in values.items():
             made[f"NOCTIS_{section}__{key}".upper()] = value if isinstance(value, str) else json.dumps(value)
     return made

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from supervisor.states import ProcessStates, SupervisorStates
 
+from noctis.observability.boards import Boards
 from noctis.observability.scoreboard import Counter
 from noctis.supervisor import group as module
 from noctis.supervisor.group import GroupConfig, ListenerGroup, ListenerSettings, State
@@ -34,7 +35,7 @@ def _nobody_is_forked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(options: Options, port: int, *, workers: int = 1, on_demand: bool = False) -> ListenerGroup:
-    settings = ListenerSettings(Sockets("127.0.0.1", 5), on_demand, 35.0, Restart(on_success=not on_demand))
+    settings = ListenerSettings(Sockets("127.0.0.1", 5), Boards(), on_demand, 35.0, Restart(on_success=not on_demand))
     spec = ListenerSpec("central", port, workers)
 
     def build(config: GroupConfig) -> ListenerGroup:
