@@ -5,6 +5,7 @@ import importlib
 import io
 import os
 import sys
+from importlib.abc import MetaPathFinder
 from typing import Any
 
 import click
@@ -85,12 +86,24 @@ def cli(ctx: click.Context, config: str | None, home: str | None, debug: bool) -
     log_to_stderr(debug=debug)
 
 
+class KeptOut(MetaPathFinder):
+    """What pydicom loads wherever it is installed, and no command has a use for.
+
+    It would cost 30 MB, a tenth of a second, and threads of OpenBLAS, which no process may have that forks. Frames are
+    decoded by a program of its own, which has all of it.
+    """
+
+    NAMES = frozenset({"numpy", "PIL", "requests"})
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name in self.NAMES:
+            raise ModuleNotFoundError(f"{name} is kept out of this process", name=name)
+
+
 def main(args: list[str] | None = None) -> None:
     """The entry point: runs the command and ends the process with an `ExitCode`."""
     os.umask(UMASK)
-    # pydicom loads it where it is installed: 20 MB, a tenth of a second, and threads of OpenBLAS, which no process may
-    # have that forks. No command touches pixels; the frames of the pages are decoded by a program of its own.
-    sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, KeptOut())
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a name that the terminal's encoding lacks stops no list
     sys.exit(run(args))

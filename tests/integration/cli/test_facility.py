@@ -85,7 +85,7 @@ def test_the_listeners_are_told(noctis: Call, home: Path) -> None:
         (["facility", "test"], ["name a facility"]),
         (["study", "show", "1.2.3"], ["no study"]),
         (["study", "list", "--date", "yesterday"], ["is no date"]),
-        (["quarantine", "show", "central", "x.dcm"], ["has no x.dcm"]),
+        (["quarantine", "show", "central", "x.dcm"], ["no such instance"]),
         (["faclity", "list"], ["Did you mean 'facility'"]),
         (["db", "restore", "/nowhere"], ["there is no file"]),
         (["import", "central", "/nowhere"], ["no file or folder"]),

@@ -112,7 +112,7 @@ def test_faults_and_refusals_have_them_too(site: Site, log_in: LogIn, monkeypatc
     has_the_headers(client.post("/login", content=b"x" * (guard.BODY_MAX + 1)))
 
     def fail(*_: object, **__: object) -> None:
-        raise RuntimeError("Doe^Jane")
+        raise RuntimeError("something secret")
 
     monkeypatch.setattr(site.sessions, "account", fail)
     for path in ("/", "/api/v1/me"):
