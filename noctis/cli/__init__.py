@@ -89,11 +89,11 @@ def cli(ctx: click.Context, config: str | None, home: str | None, debug: bool) -
 class KeptOut(MetaPathFinder):
     """What pydicom loads wherever it is installed, and no command has a use for.
 
-    It would cost 30 MB, a tenth of a second, and threads of OpenBLAS, which no process may have that forks. Frames are
+    It would cost 40 MB, a tenth of a second, and threads of OpenBLAS, which no process may have that forks. Frames are
     decoded by a program of its own, which has all of it.
     """
 
-    NAMES = frozenset({"numpy", "PIL", "requests"})
+    NAMES = frozenset({"numpy", "PIL", "gdcm", "pylibjpeg", "requests"})
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name in self.NAMES:
