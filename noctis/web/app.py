@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,70 +13,42 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from noctis import __version__
 from noctis.web import access, failures
-from noctis.web.api import docs
-from noctis.web.api import events as events_api
-from noctis.web.api import facilities as facilities_api
-from noctis.web.api import images as images_api
-from noctis.web.api import live as live_api
-from noctis.web.api import login as login_api
-from noctis.web.api import notifications as notifications_api
-from noctis.web.api import quarantine as quarantine_api
-from noctis.web.api import refusals as refusals_api
-from noctis.web.api import silence as silence_api
-from noctis.web.api import studies as studies_api
-from noctis.web.api import users as users_api
 from noctis.web.guard import Guard
-from noctis.web.pages import (
-    account,
-    events,
-    facilities,
-    facility,
-    facility_form,
-    health,
-    live,
-    login,
-    notifications,
-    quarantine,
-    refusals,
-    silence,
-    studies,
-    users,
-    viewer,
-)
 from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
+# modules with a `router`
 PAGES = (
-    account,
-    events,
-    facilities,
-    facility,
-    facility_form,
-    health,
-    live,
-    login,
-    notifications,
-    quarantine,
-    refusals,
-    silence,
-    studies,
-    users,
-    viewer,
+    "account",
+    "events",
+    "facilities",
+    "facility",
+    "facility_form",
+    "health",
+    "live",
+    "login",
+    "notifications",
+    "quarantine",
+    "refusals",
+    "silence",
+    "studies",
+    "users",
+    "viewer",
 )
 API = (
-    events_api,
-    facilities_api,
-    images_api,
-    live_api,
-    login_api,
-    notifications_api,
-    quarantine_api,
-    refusals_api,
-    silence_api,
-    studies_api,
-    users_api,
-    docs,
+    "events",
+    "facilities",
+    "images",
+    "live",
+    "login",
+    "notifications",
+    "quarantine",
+    "refusals",
+    "silence",
+    "studies",
+    "users",
+    "docs",
 )
 
 
@@ -100,8 +73,9 @@ def create_app(site: Site) -> FastAPI:
         lifespan=lifespan,
     )
     app.state.site = site
-    for noun in (*PAGES, *API):
-        app.include_router(noun.router)
+    for folder, nouns in (("pages", PAGES), ("api", API)):
+        for noun in nouns:
+            app.include_router(import_module(f"noctis.web.{folder}.{noun}").router)
     failures.install(app)
     app.mount(access.STATIC, Static(directory=STATIC), name="static")
     access.require_rights(app)

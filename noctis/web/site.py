@@ -27,13 +27,13 @@ from noctis.users.sessions import Sessions
 from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
 from noctis.web.downloads import Places
+from noctis.web.jobs import Jobs
 from noctis.web.metrics.observed import Observed
 from noctis.web.metrics.scrape import Scrapes
 from noctis.web.sampler import Sampler
 
 if TYPE_CHECKING:
     from noctis.web.live import Watch
-from noctis.web.jobs import Jobs
 
 JOURNAL = "web"
 ALARMS_SECONDS = 60.0

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
@@ -146,13 +146,7 @@ def _wanted(
     return Wanted(frame, f"{row.sha256}.{row.transfer_syntax_uid}", center, width, invert, size, jpeg)
 
 
-@router.get(
-    INSTANCE + "/frames/{frame}.png",
-    dependencies=[allow(Right.SEE)],
-    response_class=Response,
-    responses=_binary("image/png", "image/svg+xml") | BUSY,
-)
-def frame_png(
+def _asked_frame(
     request: Request,
     site: OnSite,
     slug: str,
@@ -166,12 +160,30 @@ def frame_png(
     size: Size = 0,
     version: Version = None,
     placeholder: Placeholder = False,
-) -> Response:
+) -> Callable[[bool], Response]:
+    """What answers with the frame: as JPEG, or as PNG."""
+    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
+
+    def answer(jpeg: bool) -> Response:
+        wanted = _wanted(row, frame, center, width, invert, size, jpeg)
+        return _frame(request, site, row, wanted, version, placeholder)
+
+    return answer
+
+
+AskedFrame = Annotated[Callable[[bool], Response], Depends(_asked_frame)]
+
+
+@router.get(
+    INSTANCE + "/frames/{frame}.png",
+    dependencies=[allow(Right.SEE)],
+    response_class=Response,
+    responses=_binary("image/png", "image/svg+xml") | BUSY,
+)
+def frame_png(asked: AskedFrame) -> Response:
     """One frame as a PNG of 8 bits: grey with the window applied, or RGB. The header Noctis-Frame has what is known of
     it: the window that was applied, those that the instance has, the extent of the values, geometry, frame rate."""
-    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    wanted = _wanted(row, frame, center, width, invert, size, False)
-    return _frame(request, site, row, wanted, version, placeholder)
+    return asked(False)
 
 
 @router.get(
@@ -180,25 +192,9 @@ def frame_png(
     response_class=Response,
     responses=_binary("image/jpeg", "image/svg+xml") | BUSY,
 )
-def frame_jpeg(
-    request: Request,
-    site: OnSite,
-    slug: str,
-    study_uid: str,
-    series_uid: str,
-    sop_uid: str,
-    frame: Frame,
-    center: Center = None,
-    width: Width = None,
-    invert: bool = False,
-    size: Size = 0,
-    version: Version = None,
-    placeholder: Placeholder = False,
-) -> Response:
+def frame_jpeg(asked: AskedFrame) -> Response:
     """As the PNG, smaller and not exact."""
-    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    wanted = _wanted(row, frame, center, width, invert, size, True)
-    return _frame(request, site, row, wanted, version, placeholder)
+    return asked(True)
 
 
 @router.get(

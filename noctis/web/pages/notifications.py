@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from noctis.errors import NotFoundError, UsageError
@@ -100,6 +100,24 @@ def discard(site: OnSite, caller: LoggedIn, delivery: RowId) -> Response:
 # -- rules
 
 
+def _draft(
+    name: Typed = "",
+    kinds: Annotated[list[str] | None, Form()] = None,
+    facility: Typed = "",
+    url: Long = "",
+    secret: Long = "",
+    recipients: Long = "",
+    enabled: Annotated[bool, Form()] = False,
+) -> Draft:
+    """A rule as it was typed."""
+    url, recipients = (each.replace("\0", "") for each in (url, recipients))
+    chosen = tuple((kinds or [])[:50])
+    return Draft(name, chosen, facility or None, url, secret or None, parse_recipients(recipients), enabled)
+
+
+Drafted = Annotated[Draft, Depends(_draft)]
+
+
 @router.get("/notifications/rules/add", dependencies=[allow(Right.ADMINISTER)])
 def add_form(request: Request, site: OnSite) -> HTMLResponse:
     return _form(request, site, Draft("", ()), None)
@@ -110,15 +128,8 @@ def add(
     request: Request,
     site: OnSite,
     caller: LoggedIn,
-    name: Typed = "",
-    kinds: Annotated[list[str] | None, Form()] = None,
-    facility: Typed = "",
-    url: Long = "",
-    secret: Long = "",
-    recipients: Long = "",
-    enabled: Annotated[bool, Form()] = False,
+    draft: Drafted,
 ) -> Response:
-    draft = _draft(name, kinds, facility, url, secret, recipients, enabled)
     try:
         _, made = _rules(site, caller.name).add(draft)
     except UsageError as error:
@@ -141,15 +152,8 @@ def edit(
     site: OnSite,
     caller: LoggedIn,
     rule: RowId,
-    name: Typed = "",
-    kinds: Annotated[list[str] | None, Form()] = None,
-    facility: Typed = "",
-    url: Long = "",
-    secret: Long = "",
-    recipients: Long = "",
-    enabled: Annotated[bool, Form()] = False,
+    draft: Drafted,
 ) -> Response:
-    draft = _draft(name, kinds, facility, url, secret, recipients, enabled)
     try:
         _, made = _rules(site, caller.name).edit(rule, draft)
     except NotFoundError:
@@ -171,14 +175,6 @@ def remove(site: OnSite, caller: LoggedIn, rule: RowId) -> Response:
 def send_a_test(site: OnSite, caller: LoggedIn, rule: Typed = "") -> Response:
     send_test(site.engine, _rules(site, caller.name).get(rule), caller.name)
     return _on(site, "?done=tested")
-
-
-def _draft(
-    name: str, kinds: list[str] | None, facility: str, url: str, secret: str, recipients: str, enabled: bool
-) -> Draft:
-    url, recipients = (each.replace("\0", "") for each in (url, recipients))
-    chosen = tuple((kinds or [])[:50])
-    return Draft(name, chosen, facility or None, url, secret or None, parse_recipients(recipients), enabled)
 
 
 def _form(

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Query, Request
+from fastapi import APIRouter, Depends, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from noctis.errors import NotFoundError, UsageError
@@ -11,7 +11,7 @@ from noctis.silence import State, words
 from noctis.silence.mutes import REASON_MAX, parse_until
 from noctis.users.roles import Right
 from noctis.web import silences
-from noctis.web.access import Caller, LoggedIn, allow
+from noctis.web.access import LoggedIn, allow
 from noctis.web.failures import status_of
 from noctis.web.fields import PAGE, Words
 from noctis.web.site import OnSite, Site
@@ -25,7 +25,10 @@ Slug = Annotated[str, Query(max_length=64)]
 Number = Annotated[int, Query(ge=1, le=PAGES_MAX)]
 
 
-def _values(site: Site, caller: Caller, facility: str, q: str, alarms: bool, page: int) -> dict[str, Any]:
+def _values(
+    site: OnSite, caller: LoggedIn, facility: Slug = "", q: Words = "", alarms: bool = False, page: Number = 1
+) -> dict[str, Any]:
+    """What the query asks for, as both templates take it."""
     asked = {"facility": facility, "q": q.strip(), "alarms": "true" if alarms else ""}
     asked = {name: value for name, value in asked.items() if value}
     found = silences.silences(
@@ -44,21 +47,22 @@ def _values(site: Site, caller: Caller, facility: str, q: str, alarms: bool, pag
     }
 
 
+Asked = Annotated[dict[str, Any], Depends(_values)]
+
+
 @router.get("/silence", dependencies=[allow(Right.SEE)])
 def silence(
     request: Request,
     site: OnSite,
     caller: LoggedIn,
-    facility: Slug = "",
-    q: Words = "",
-    alarms: bool = False,
-    page: Number = 1,
+    asked: Asked,
 ) -> HTMLResponse:
+    facility = asked["facility"]
     known = site.snapshots.current().by_slug
     return render(
         request,
         "silence.html",
-        **_values(site, caller, facility, q, alarms, page),
+        **asked,
         name=known[facility].name if facility in known else facility,
         choices=sorted(known.values(), key=lambda each: each.name.casefold()) if caller.facility_id is None else [],
     )
@@ -67,15 +71,10 @@ def silence(
 @router.get("/silence/rows", dependencies=[allow(Right.SEE)])
 def rows(
     request: Request,
-    site: OnSite,
-    caller: LoggedIn,
-    facility: Slug = "",
-    q: Words = "",
-    alarms: bool = False,
-    page: Number = 1,
+    asked: Asked,
 ) -> HTMLResponse:
     """The table alone, as the page asks for it again."""
-    return render(request, "silence_rows.html", **_values(site, caller, facility, q, alarms, page))
+    return render(request, "silence_rows.html", **asked)
 
 
 def _state(site: Site, slug: str, device: str) -> State:
