@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 KEYWORDS = ("PatientName", "PatientID", "PatientBirthDate")
 SHORTEST = 5  # characters: a shorter value is found in anything
 SHORTEST_NUMBER = 7  # digits: a shorter one may be a port, a pid or a count
+NAMES_OF_FACILITIES = frozenset({"Central", "Newer", "North", "Other", "South"})  # which stand in what is written
 WRITTEN = ("*.log", "*/logs/*", "*/run/*", "*/run/journal/*", "*/quarantine/*/*.json")  # below a test's folder
 
 _sent: set[str] = set()
@@ -31,12 +32,15 @@ def sent_values(values: Iterable[str]) -> None:
     """The same for values alone: a name and its components, an ID, a birth date.
 
     What could be a word of any text (letters alone, and no component of a name) is not noted: some collections of
-    samples call their patients so.
+    samples call their patients so. ValueError for a patient called as the tests call their facilities: every later
+    test in the same process would find it.
     """
     global _pattern
     for value in values:
         words = [value, *(word for word in re.split(r"[\^=\\]", value) if "^" in value and word.istitle())]
         new = {word.strip() for word in words if _is_telling(word.strip(), of=value)}
+        if taken := new & NAMES_OF_FACILITIES:
+            raise ValueError(f"a patient of a test is called as facilities of tests are: {', '.join(taken)}")
         if not new <= _sent:
             _sent.update(new)
             _pattern = None

@@ -48,7 +48,7 @@ def test_everything_that_shall_be_told_is_told(make_noctis: MakeNoctis, server: 
     noctis.cli("device", "add", "central", "CT1")
     told(server, "110113", "110137")
     noctis.wait_listener("central")
-    paths = write_study(tmp_path / "study", 3, study=UID, patient_id="P4711", name="Secret^Name")
+    paths = write_study(tmp_path / "study", 3, study=UID, patient_id="P4711", name="Secretan^Nadia")
     senders.storescu(facility["port"], facility["ae_title"], paths, calling="CT1")
     (transferred,) = told(server, "110104")
     assert (transferred.objects(STUDY), transferred.objects(PATIENT)) == ([UID], ["P4711"])
@@ -56,11 +56,11 @@ def test_everything_that_shall_be_told_is_told(make_noctis: MakeNoctis, server: 
     assert not senders.echoscu(noctis.port, "NOBODY", "STRANGER")
     (refused,) = told(server, "110113", "110126")
     assert "STRANGER" in refused.users
-    noctis.cli("study", "list", "--patient", "Secret", "--modality", "CT")
+    noctis.cli("study", "list", "--patient", "Secretan", "--modality", "CT")
     noctis.cli("instance", "list", "--study", UID)
     first, second = told(server, "110112", count=2)
     assert '"fields": ["limit", "modality", "patient"]' in first.query
-    assert "Secret" not in first.query
+    assert "Secretan" not in first.query
     assert UID in second.query
     noctis.cli("import", "central", write_study(tmp_path / "old", 1, patient_id="P0815")[0])
     (imported,) = told(server, "110107")
@@ -79,7 +79,7 @@ def test_everything_that_shall_be_told_is_told(make_noctis: MakeNoctis, server: 
     assert audit["waiting"] == 0
     assert "audit     running" in noctis.cli("status")
     assert not [each for each in noctis.json("check") if each["check"] == "audit" and not each["well"]]
-    assert "Secret" not in noctis.log.read_text()
+    assert "Secretan" not in noctis.log.read_text()
     before = len(server.received)
     noctis.stop()
     noctis.start()

@@ -28,6 +28,11 @@ def test_nothing_else_is(text: str) -> None:
     privacy.look(text, "a line")
 
 
+def test_a_patient_called_as_a_facility_is_turned_away_at_once() -> None:
+    with pytest.raises(ValueError, match="North"):
+        make_instance(study="1.2", series="1.2.1", name="North^Own", patient_id="PAT-88124")
+
+
 def test_files_for_people_are_searched_and_images_are_not(tmp_path: Path) -> None:
     for name in ("home/spool/central/new", "home/run/journal"):
         (tmp_path / name).mkdir(parents=True)

@@ -59,7 +59,7 @@ def test_what_became_of_each_is_counted(noctis: Call, tmp_path: Path) -> None:
     first = some_instance()
     first.save_as(tree / "1.dcm")
     first.save_as(tree / "1-again.dcm")
-    first.PatientName = "Other^Name"
+    first.PatientName = "Beringer^Odile"
     first.save_as(tree / "2.dcm")
     counted = {"spooled": 3, "imported": 1, "duplicates": 1, "quarantined": 1, "waiting": 0}
     found = noctis("import", "central", tree, "--json").json

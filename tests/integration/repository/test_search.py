@@ -44,7 +44,7 @@ def test_a_study_has_its_words_when_it_is_filed(
     intake.instance(study=STUDY, series=f"{STUDY}.1", sop_instance="1.2.3.1", name="Müller^Jörg", patient_id="P-7")
     file_all(filer, settings)
     assert {word for _, word in words(engine)} >= {"ct", "jorg", "muller", "p", "7", "p7"}
-    intake.instance(study=STUDY, series=f"{STUDY}.2", sop_instance="1.2.3.2", name="Other^Name", modality="SR")
+    intake.instance(study=STUDY, series=f"{STUDY}.2", sop_instance="1.2.3.2", name="Beringer^Odile", modality="SR")
     before = words(engine)
     file_all(filer, settings)
     assert words(engine) == sorted([*before, (STUDY, "sr")])

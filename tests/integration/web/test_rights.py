@@ -193,8 +193,8 @@ def filed(site: Site, callers: Callers) -> Iterator[None]:
         {"study": uid, "series": f"{uid}.1", "sop_instance": f"{uid}.1.1"} for uid in ("1.2.826.7", "1.2.826.9")
     )
     spooled = [
-        intake.instance(slug="central", name="Own^Patient", patient_id="OWN-1", **ours),
-        intake.instance(slug="strangers", name=f"{SECRET}^Patient", patient_id=f"{SECRET}-1", **theirs),
+        intake.instance(slug="central", name="Ownerby^Ulla", patient_id="OWN-1", **ours),
+        intake.instance(slug="strangers", name=f"{SECRET}^Vera", patient_id=f"{SECRET}-1", **theirs),
     ]
     entries = [each.entry for each in spooled] + [
         intake.put(b"no DICOM at all", slug=slug, sop_instance=uid)

@@ -48,7 +48,7 @@ def filed(site: Site, registry: Registry) -> Iterator[Site]:
         for number in (3, 1, 2)
     ]
     spooled.append(
-        intake.instance(slug="north", study=STUDY, series=SERIES, sop_instance=f"{SERIES}.9", name="North^Own")
+        intake.instance(slug="north", study=STUDY, series=SERIES, sop_instance=f"{SERIES}.9", name="Kestrel^Nora")
     )
     Filer(site.engine, site.settings).file([(each.entry, None) for each in spooled])
     yield site
