@@ -131,6 +131,8 @@ def look(association: "StreamingAssociation") -> Seen | None:
 
 def told(seen: Seen, now: datetime) -> LiveAssociation:
     association, counts, origin = seen.association, seen.counts, seen.association.origin
+    started = association.tally.started_at
+    last_data = max(started, now - timedelta(milliseconds=seen.silent))  # the kernel counts whole milliseconds
     return LiveAssociation(
         association_id=association.association_id,
         facility=seen.facility,
@@ -139,8 +141,8 @@ def told(seen: Seen, now: datetime) -> LiveAssociation:
         calling=origin.calling,
         address=origin.address,
         tls=association.connection is not None,
-        started_at=association.tally.started_at.isoformat(timespec="milliseconds"),
-        last_data_at=(now - timedelta(milliseconds=seen.silent)).isoformat(timespec="milliseconds"),
+        started_at=started.isoformat(timespec="milliseconds"),
+        last_data_at=last_data.isoformat(timespec="milliseconds"),
         received=seen.received,
         **counts,
     )
