@@ -48,6 +48,11 @@ class Home:
         return self.root / "tls"
 
     @property
+    def receipts(self) -> Path:
+        """Receipts (`receipts.document`), unless they lie elsewhere (`receipts.folder`); made with the first."""
+        return self.root / "receipts"
+
+    @property
     def frames(self) -> Path:
         """Pictures of frames (`frames.cache`), made when the first is kept; may be deleted at any time."""
         return self.root / "cache" / "frames"

@@ -1,7 +1,7 @@
 """The configuration of a backup in another home: what belongs to the old machine is not taken along blindly.
 
-`home`, `storage.media` and `database.url` say where things were. They are left out of the restored file, unless the
-restore was told new ones, which are written in their place; the original stays beside it.
+`home`, `storage.media`, `database.url` and `receipts.folder` say where things were. They are left out of the restored
+file, unless the restore was told new ones, which are written in their place; the original stays beside it.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ import yaml
 
 from noctis.config import Settings
 
-PLACES = (("home",), ("storage", "media"), ("database", "url"))
-OUTSIDE = ("tls", "audit", "web", "notifications", "smtp", "receipts")  # sections that may name files elsewhere
+PLACES = (("home",), ("storage", "media"), ("database", "url"), ("receipts", "folder"))
+OUTSIDE = ("tls", "audit", "web", "notifications", "smtp")  # sections that may name files elsewhere
 ORIGINAL = ".from-backup"  # suffix
 _HEAD = (
     "# Restored from a backup. The original, with its comments, is beside this file: noctis.yaml.from-backup\n"
@@ -74,8 +74,10 @@ def differences(before: Mapping[str, Any], now: Settings) -> list[str]:
     for name in sorted(old.keys() | new.keys()):
         if name in old and name in new and old[name] != new[name]:
             found.append(f"{name} was {old[name]}, is {new[name]}")
-    for name in (f"{section}.{key}" for section in OUTSIDE for key in after.get(section, {})):
-        value = new.get(name)
+    outside = {name: new.get(name) for name in (f"{section}.{key}" for section in OUTSIDE for key in after[section])}
+    for rule in after["notifications"]["rules"]:
+        outside[f"secret_file of the notification rule {rule['name']}"] = rule["secret_file"]
+    for name, value in outside.items():
         if isinstance(value, str) and value.startswith("/") and not Path(value).exists():
             found.append(f"{name} names {value}, which does not exist: it lay outside of the home")
     return found

@@ -135,6 +135,22 @@ def link(source: Path, target: Path, size: int) -> bool:
     return True
 
 
+def copy_or_link(path: Path, target: Path, earlier: Path | None, ledger: "Ledger") -> None:
+    """Share the earlier copy, where it has the same size and time; else copy. Raises `OSError`."""
+    with open(path, "rb", buffering=0) as file:
+        status = os.fstat(file.fileno())
+        same = False
+        if earlier is not None:
+            with contextlib.suppress(FileNotFoundError):
+                before = earlier.stat()
+                same = (before.st_size, before.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+        if earlier is not None and same and link(earlier, target, status.st_size):
+            copied = digest(file.fileno())  # of the original, so that a damaged earlier copy is found
+        else:
+            copied = copy(file.fileno(), target)
+    ledger.add(target, copied)
+
+
 class Ledger:
     """`files.jsonl`: a line for each file that the index does not know of."""
 

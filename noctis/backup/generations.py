@@ -1,9 +1,10 @@
 """A backup folder: one folder for each generation, and what makes it complete.
 
 `<folder>/2026-11-25T02-00-00Z/` is the home at that time (UTC): `noctis.db`, `noctis.yaml`, `settings.json`, `tls/`,
-`spool/`, `quarantine/`, `archive/`; `damaged/` has files whose content is not what the index says. `files.jsonl` has
-size and digest of every file that the index does not know of; `manifest.json` is written last of all. Instances that
-did not change since the generation before are hard links to it, so any generation can be removed by itself.
+`spool/`, `quarantine/`, `archive/`, `receipts/`; `damaged/` has files whose content is not what the index says.
+`files.jsonl` has size and digest of every file that the index does not know of; `manifest.json` is written last of all.
+Instances that did not change since the generation before are hard links to it, so any generation can be removed by
+itself.
 
 While it is made it is called `.partial`, and gets its name in one step when its manifest is on disk: what has a name
 of a generation and a manifest is complete. A `.partial` of an interrupted run is taken up by the next one. One process
@@ -30,6 +31,7 @@ FORMAT = 1
 MANIFEST, LEDGER, SETTINGS = "manifest.json", "files.jsonl", "settings.json"
 DATABASE, CONFIG, TLS = "noctis.db", "noctis.yaml", "tls"
 ARCHIVE, DAMAGED, SPOOL, QUARANTINE = "archive", "damaged", "spool", "quarantine"
+RECEIPTS = "receipts"
 PARTIAL, REMOVING = ".partial", ".removing"
 _NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ\Z")
 _FORMAT_OF_NAMES = "%Y-%m-%dT%H-%M-%SZ"

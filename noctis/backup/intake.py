@@ -110,23 +110,8 @@ def copy_quarantine(quarantine: Path, partial: Path, previous: Path | None, ledg
             if path.suffix != SUFFIX or os.path.lexists(partial / below):
                 continue
             with contextlib.suppress(FileNotFoundError):  # released or thrown away meanwhile
-                _copy_or_link(path, partial / below, previous and previous / below, ledger)
+                files.copy_or_link(path, partial / below, previous and previous / below, ledger)
                 count += 1
                 note = path.with_suffix(".json")
-                _copy_or_link(note, (partial / below).with_suffix(".json"), None, ledger)
+                files.copy_or_link(note, (partial / below).with_suffix(".json"), None, ledger)
     return count
-
-
-def _copy_or_link(path: Path, target: Path, earlier: Path | None, ledger: files.Ledger) -> None:
-    with open(path, "rb", buffering=0) as file:
-        status = os.fstat(file.fileno())
-        same = False
-        if earlier is not None:
-            with contextlib.suppress(FileNotFoundError):
-                before = earlier.stat()
-                same = (before.st_size, before.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-        if earlier is not None and same and files.link(earlier, target, status.st_size):
-            copied = files.digest(file.fileno())  # of the original, so that a damaged earlier copy is found
-        else:
-            copied = files.copy(file.fileno(), target)
-    ledger.add(target, copied)

@@ -25,6 +25,7 @@ from noctis import __version__
 from noctis.backup import database, files, generations, intake
 from noctis.config import Settings
 from noctis.errors import StorageError
+from noctis.receipts.document import folder_of
 from noctis.repository.index import quarantine_name
 from noctis.repository.journal import Journal
 from noctis.repository.room import FULL
@@ -64,6 +65,7 @@ class Result:
     bytes: int = 0  # copied
     spool: int = 0
     quarantine: int = 0
+    receipts: int = 0
     seconds: float = 0.0
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -186,6 +188,7 @@ class _Run:
         self._copy_database()
         self._copy_archive()
         self._copy_quarantine()
+        self._copy_receipts()
 
     def manifest(self, began: datetime) -> dict[str, Any]:
         result = self.result
@@ -198,6 +201,7 @@ class _Run:
             "instances": result.instances,
             "spool": result.spool,
             "quarantine": result.quarantine,
+            "receipts": result.receipts,
             "problem_count": result.problem_count,
             "problems": [asdict(each) for each in result.problems],
             "sha256": {
@@ -243,6 +247,16 @@ class _Run:
 
     def _copy_database(self) -> None:
         database.snapshot(self._engine, self._settings, self._partial / generations.DATABASE)
+
+    def _copy_receipts(self) -> None:
+        """After the database: a receipt's file is there before the row that tells of it."""
+        folder = folder_of(self._settings)
+        for source in folder.glob("*/[!.]*"):
+            below = Path(generations.RECEIPTS) / source.relative_to(folder)
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                earlier = self._previous and self._previous / below
+                files.copy_or_link(source, self._partial / below, earlier, self._ledger)
+                self.result.receipts += 1
 
     def _copy_archive(self) -> None:
         before = self._previous and self._previous / generations.DATABASE

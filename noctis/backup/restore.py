@@ -25,6 +25,7 @@ from noctis.db import migrate
 from noctis.db.engine import reading, sqlite_file
 from noctis.db.models import Facility
 from noctis.errors import HomeError, StorageError, UsageError
+from noctis.receipts.document import folder_of
 from noctis.repository.archive import sync_file_system
 from noctis.repository.journal import Journal
 
@@ -44,6 +45,7 @@ class Result:
     bytes: int = 0
     spool: int = 0
     quarantine: int = 0
+    receipts: int = 0
     schema_before: str = ""
     database: str = ""  # without its password
     problem_count: int = 0
@@ -134,7 +136,8 @@ class _Run:
                     f"a restore of {begun} into {root} was interrupted", fix="end that one, or name another home"
                 )
             return
-        for what, place in (("home", root), ("archive folder", media)):
+        places = {"home": root, "archive folder": media, "folder of receipts": folder_of(self._settings)}
+        for what, place in places.items():
             if place.is_dir() and any(path.name != "lost+found" for path in place.iterdir()):
                 raise HomeError(
                     f"the {what} {place} is not empty: a restore never writes over anything",
@@ -158,7 +161,7 @@ class _Run:
         self._listed()
         self._write_config(told)
         self._archive(copy)
-        for folder in {home.root, home.media}:
+        for folder in {home.root, home.media, *filter(Path.is_dir, [folder_of(self._settings)])}:
             descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 sync_file_system(descriptor)
@@ -175,20 +178,23 @@ class _Run:
     # -- what files.jsonl tells of
 
     def _listed(self) -> None:
-        """Spool, quarantine and certificates."""
+        """Spool, quarantine, certificates and receipts."""
         places = {
             generations.SPOOL: self._home.spool,
             generations.QUARANTINE: self._home.quarantine,
-            generations.TLS: self._home.root / generations.TLS,
+            generations.TLS: self._home.tls,
+            generations.RECEIPTS: folder_of(self._settings),
         }
         try:
             for line in files.ledger_lines(self._source / generations.LEDGER):
                 first, *rest = Path(line["path"]).parts
                 if first not in places:
                     self._check(line)
-                elif self._restore_file(line, places[first].joinpath(*rest)) and line["path"].endswith(".dcm"):
-                    self.result.spool += first == generations.SPOOL
-                    self.result.quarantine += first == generations.QUARANTINE
+                elif self._restore_file(line, places[first].joinpath(*rest)):
+                    instance = line["path"].endswith(".dcm")
+                    self.result.spool += instance and first == generations.SPOOL
+                    self.result.quarantine += instance and first == generations.QUARANTINE
+                    self.result.receipts += first == generations.RECEIPTS
         except StorageError as error:
             self._problem("damaged", generations.LEDGER, error.message)
 

@@ -30,7 +30,8 @@ PROBLEMS_SHOWN = 50
 @json_option
 @click.pass_obj
 def backup(app: App, folder: Path, keep: int | None, link: bool, as_json: bool) -> int:
-    """Save everything into DIR, while images arrive: index, archive, quarantine, spool, configuration, certificates.
+    """Save everything into DIR, while images arrive: index, archive, quarantine, spool, receipts, configuration,
+    certificates.
 
     Each backup is a folder of its own in DIR, named by its time (UTC); files that did not change are shared with the
     backup before. Exit code 1 when a file is missing or damaged; the rest is saved all the same.
@@ -58,7 +59,8 @@ def backup(app: App, folder: Path, keep: int | None, link: bool, as_json: bool) 
         shared = f"{result.unchanged} unchanged" + (f", {result.linked} linked" if link else "")
         click.echo(
             f"{folder.absolute() / result.generation}: {result.instances} instances ({result.copied} copied, "
-            f"{size(result.bytes)}; {shared}), {result.spool} from the spool, {result.quarantine} in quarantine."
+            f"{size(result.bytes)}; {shared}), {result.spool} from the spool, {result.quarantine} in quarantine, "
+            f"{result.receipts} receipts."
         )
         if result.pruned:
             click.echo(f"Removed: {', '.join(result.pruned)}")
@@ -100,6 +102,8 @@ def restore(app: App, folder: Path, generation: str | None, database_url: str | 
     settings = app.settings
     if settings.storage.media is not None:
         told["storage", "media"] = str(settings.paths.media)
+    if settings.receipts.folder is not None:
+        told["receipts", "folder"] = str(settings.receipts.folder)
     source = find(folder.absolute(), generation)
     if app.home.root.is_dir():
         become(app.home.root.stat())
@@ -124,7 +128,7 @@ def restore(app: App, folder: Path, generation: str | None, database_url: str | 
     else:
         click.echo(
             f"{source} of {result.made} is restored into {app.home.root}: {result.instances} instances, "
-            f"{result.spool} in the spool, {result.quarantine} in quarantine."
+            f"{result.spool} in the spool, {result.quarantine} in quarantine, {result.receipts} receipts."
         )
         if result.config:
             click.echo(f"The configuration: {result.config}")

@@ -39,10 +39,14 @@ class Head:
         return cls(facility, name, ae_title, day.isoformat(), begin, end, revision, made_at)
 
 
+def folder_of(settings: Settings) -> Path:
+    """Where the receipts are kept."""
+    return settings.receipts.folder or settings.paths.receipts
+
+
 def path_of(settings: Settings, slug: str, day: str) -> Path:
     """Where a facility's receipt of a day (YYYY-MM-DD) is kept."""
-    folder = settings.receipts.folder or settings.paths.root / "receipts"
-    return folder / slug / f"{day}.json"
+    return folder_of(settings) / slug / f"{day}.json"
 
 
 def as_json(head: Head, lines: Iterable[StudyLine], summing: Summing) -> Iterator[str]:

@@ -16,10 +16,18 @@ def test_what_tells_of_no_place_stays_as_it_was_written() -> None:
 
 
 def test_old_places_are_left_out_and_named() -> None:
-    text = "home: /srv/old\nserver: {port: 11200}\nstorage:\n  media: /mnt/old\n  layout: flat\ndatabase: {url: postgresql://a/b}\n"
+    text = (
+        "home: /srv/old\nserver: {port: 11200}\nstorage:\n  media: /mnt/old\n  layout: flat\n"
+        "database: {url: postgresql://a/b}\nreceipts: {folder: /mnt/receipts, enabled: false}\n"
+    )
     made = adapted(text, {})
-    assert yaml.safe_load(made) == {"server": {"port": 11200}, "storage": {"layout": "flat"}, "database": {}}
-    assert "Left out, since they told of the old places: home, storage.media, database.url" in made
+    assert yaml.safe_load(made) == {
+        "server": {"port": 11200},
+        "storage": {"layout": "flat"},
+        "database": {},
+        "receipts": {"enabled": False},
+    }
+    assert "Left out, since they told of the old places: home, storage.media, database.url, receipts.folder" in made
 
 
 def test_new_places_are_written() -> None:
@@ -45,6 +53,19 @@ def test_differences_are_told_in_plain_words(tmp_path: Path) -> None:
         "server.port was 11200, is 11112",
         "tls.certificate was None, is /nowhere/server.pem",
         "tls.certificate names /nowhere/server.pem, which does not exist: it lay outside of the home",
+    ]
+
+
+def test_the_secret_file_of_a_rule_that_is_not_there_is_told(tmp_path: Path) -> None:
+    (tmp_path / "here").touch()
+    rules = [
+        {"name": name, "kinds": ["silence"], "url": "https://example.org", "secret_file": str(tmp_path / name)}
+        for name in ("here", "gone")
+    ]
+    now = load_settings(None, {"home": str(tmp_path), "notifications": {"rules": rules}})
+    assert differences(now.shown() | {"home": str(tmp_path)}, now) == [
+        f"secret_file of the notification rule gone names {tmp_path}/gone, which does not exist: "
+        "it lay outside of the home"
     ]
 
 
