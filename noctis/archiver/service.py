@@ -6,10 +6,7 @@ of a facility's archive is full, that facility's instances wait alone. SIGTERM e
 it after the batch in hand, with exit code 0; SIGKILL at any moment loses nothing. Opens nothing before `run`.
 """
 
-import contextlib
 import os
-import select
-import signal
 import time
 from collections import Counter as Tally
 from dataclasses import dataclass
@@ -26,11 +23,13 @@ from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.observability.words import BATCH, LAG
+from noctis.outage import Outage
 from noctis.repository import notices, quarantine_rows, spool
 from noctis.repository.hints import Hint, HintReceiver
 from noctis.repository.quarantine import Quarantine
 from noctis.repository.spool import SpoolEntry
 from noctis.repository.spool_entries import arrived_ns
+from noctis.stop import Stop
 
 log = structlog.get_logger()
 
@@ -71,32 +70,6 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     return ExitCode.DONE
 
 
-class Stop:
-    """SIGTERM and SIGINT as a flag, and as something that `select` can wait for. The handler only sets the flag."""
-
-    def __init__(self) -> None:
-        self.received = False
-        self.descriptor, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-
-    def _on_signal(self, _number: int, _frame: object) -> None:
-        self.received = True
-
-    def wait(self, seconds: float, *descriptors: int) -> None:
-        """Until a signal, or one of `descriptors` is readable, or for so long."""
-        if not self.received and seconds > 0:
-            with contextlib.suppress(InterruptedError):
-                select.select([self.descriptor, *descriptors], [], [], seconds)
-
-    def close(self) -> None:
-        signal.set_wakeup_fd(-1)
-        os.close(self.descriptor)
-        os.close(self._write)
-
-
 @dataclass
 class _Due:
     """Something to be done every so many seconds; the first time at once."""
@@ -125,8 +98,7 @@ class Archiver:
         self._backlog = Backlog(home.spool, settings.archiver.scan_seconds)
         self._hints = HintReceiver(home.hints)
         self._checked = False  # the schema is ours
-        self._down = False
-        self._backoff = BACKOFF_SECONDS[0]
+        self._outage = Outage(scoreboard, "archiver.waiting", "archiver.back", BACKOFF_SECONDS)
         self._unknown: set[str] = set()  # slugs that were complained of
         self._full: set[str] = set()  # slugs for which the archive has no room, which was told
         self._usage = UsageWriter(self._engine, settings)
@@ -157,11 +129,10 @@ class Archiver:
                     self._checked = True
                 begun = time.monotonic()
                 busy = self.turn()
-                self._back()
+                self._outage.over(pending=self._backlog.pending)
             except (NoctisError, OSError) as error:
-                self._away(error)
-                stop.wait(self._backoff)
-                self._backoff = min(2 * self._backoff, BACKOFF_SECONDS[1])
+                self._checked = False
+                stop.wait(self._outage.met(str(error)))  # hints that come meanwhile are taken, the spool is looked at
                 continue
             if not busy and not stop.received:
                 stop.wait(self._idle_seconds(), self._hints.fileno())
@@ -200,7 +171,7 @@ class Archiver:
                 log.info("spool.recovered", promoted=found.promoted, removed=found.removed)
         if self._backlog.scan_is_due():
             self._backlog.scan()
-        self._usage.keep(reachable=not self._down)
+        self._usage.keep(reachable=not self._outage.lasts)
         self._report()
 
     def _report(self) -> None:
@@ -310,19 +281,3 @@ class Archiver:
             ledger.forget_old_associations(self._engine)
             activity.forget_old_activity(self._engine)
             notices.forget_old(self._engine)
-
-    # -- outages
-
-    def _away(self, error: Exception) -> None:
-        """Say so once; hints that come meanwhile are taken, and the spool is looked at."""
-        self._checked = False
-        self._scoreboard.error(str(error))
-        if not self._down:
-            self._down = True
-            log.error("archiver.waiting", error=str(error))
-
-    def _back(self) -> None:
-        self._backoff = BACKOFF_SECONDS[0]
-        if self._down:
-            self._down = False
-            log.info("archiver.back", pending=self._backlog.pending)

@@ -13,7 +13,6 @@ from datetime import datetime
 
 import structlog
 
-from noctis.archiver.service import Stop
 from noctis.audit import cursor as cursors
 from noctis.audit.cursor import Cursor
 from noctis.audit.feed import Feed
@@ -24,6 +23,8 @@ from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.outage import Outage
+from noctis.stop import Stop
 
 log = structlog.get_logger()
 
@@ -68,8 +69,7 @@ class Service:
         self._saved: Cursor | None = None  # what is on disk
         self._sent = Cursor()  # what was handed over
         self._mark: tuple[float, Cursor] | None = None  # handed over then (monotonic), not confirmed yet
-        self._down = False
-        self._backoff = BACKOFF_SECONDS[0]
+        self._outage = Outage(scoreboard, "audit.waiting", "audit.back", BACKOFF_SECONDS)
 
     def serve(self, stop: Stop) -> None:
         """Go on until told to stop."""
@@ -79,9 +79,7 @@ class Service:
             try:
                 more = self.turn()
             except (NoctisError, OSError) as error:
-                self._away(error)
-                stop.wait(self._backoff)
-                self._backoff = min(2 * self._backoff, BACKOFF_SECONDS[1])
+                stop.wait(self._away(error))
                 continue
             if not more:
                 stop.wait(LOOK_SECONDS)
@@ -165,26 +163,21 @@ class Service:
 
     # -- outages
 
-    def _away(self, error: Exception) -> None:
+    def _away(self, error: Exception) -> float:
+        """Seconds until the next attempt."""
         self._rewind()
-        text = str(error) if isinstance(error, NoctisError) else f"{self._settings.audit.syslog}: {_reason(error)}"
-        self._scoreboard.error(text)
         if not self._scoreboard.get(Counter.OLDEST_NS):
             self._scoreboard.set(Counter.OLDEST_NS, time.time_ns())
         try:
             self._scoreboard.set(Counter.PENDING, self._feed.waiting(self._sent))
         except NoctisError:
             pass  # the database is what is away
-        if not self._down:
-            self._down = True
-            log.error("audit.waiting", error=text)
+        known = isinstance(error, NoctisError)
+        return self._outage.met(str(error) if known else f"{self._settings.audit.syslog}: {_reason(error)}")
 
     def _back(self) -> None:
-        self._backoff = BACKOFF_SECONDS[0]
         self._scoreboard.set(Counter.OLDEST_NS, 0)
-        if self._down:
-            self._down = False
-            log.info("audit.back")
+        self._outage.over()
 
 
 def _reason(error: Exception) -> str:

@@ -5,10 +5,7 @@ at once on SIGHUP. The database being down is no error of the listeners': the la
 looks only at the file, so a database that hangs never holds up the supervision.
 """
 
-import contextlib
 import os
-import select
-import signal
 import time
 
 import structlog
@@ -20,10 +17,12 @@ from noctis.errors import ExitCode, NoctisError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import Snapshot, write_if_changed
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.outage import Outage
+from noctis.stop import Stop
 
 log = structlog.get_logger()
 
-RETRY_MAX_SECONDS = 5.0
+RETRY_SECONDS = (0.5, 5.0)  # at least the first wait while the database is away, and the longest
 
 
 def refresh(settings: Settings, engine: Engine) -> Snapshot:
@@ -47,22 +46,14 @@ def refresh(settings: Settings, engine: Engine) -> Snapshot:
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
     """Watch until SIGTERM or SIGINT."""
-    stopping = False
-    wake_read, wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def on_signal(number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = stopping or number != signal.SIGHUP
-
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, on_signal)
+    stop = Stop(wake_on_hangup=True)
     scoreboard.begin(os.getpid())
     engine = make_engine(settings)
-    wait = settings.supervisor.watch_seconds
+    often = settings.supervisor.watch_seconds
+    retry = min(max(2 * often, RETRY_SECONDS[0]), RETRY_SECONDS[1])
+    outage = Outage(scoreboard, "database.down", "database.back", (retry, RETRY_SECONDS[1]))
     refused: tuple[str, ...] = ()
-    down = False
-    while not stopping:
+    while not stop.received:
         try:
             snapshot = refresh(settings, engine)
             if snapshot.refused_rows != refused:
@@ -70,19 +61,12 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
                 for row in refused:
                     log.error("facilities.row_refused", row=row)
                     scoreboard.error(row)
-            if down:
-                down = False
-                log.info("database.back")
-            wait = settings.supervisor.watch_seconds
+            outage.over()
+            wait = often
         except (NoctisError, OSError) as error:
-            scoreboard.error(str(error))
-            if not down:
-                down = True
-                log.error("database.down", error=str(error))
-            wait = min(max(wait * 2, 0.5), RETRY_MAX_SECONDS)
+            wait = outage.met(str(error))
         scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
-        with contextlib.suppress(InterruptedError):
-            if select.select([wake_read], [], [], wait)[0]:
-                os.read(wake_read, 4096)
+        stop.wait(wait)
     engine.dispose()
+    stop.close()
     return ExitCode.DONE

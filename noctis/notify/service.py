@@ -17,7 +17,6 @@ import structlog
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from noctis.archiver.service import Stop
 from noctis.config import Settings
 from noctis.db.engine import make_engine, reachable, reading
 from noctis.db.migrate import require_current
@@ -35,8 +34,10 @@ from noctis.notify.outbox import Address, Due, Tried
 from noctis.notify.rules import RECEIPTS, Rule, Rules
 from noctis.notify.webhook import Signed
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.outage import Outage
 from noctis.receipts.keeper import Keeper
 from noctis.silence import Watch
+from noctis.stop import Stop
 
 log = structlog.get_logger()
 
@@ -100,8 +101,7 @@ class Notifier:
         self._receipts_at = 0.0
         self._results: list[tuple[Address, list[Tried]]] = []  # not written down yet
         self._checked = False
-        self._down = False
-        self._backoff = BACKOFF_SECONDS[0]
+        self._outage = Outage(scoreboard, "notifier.waiting", "notifier.back", BACKOFF_SECONDS)
 
     def close(self) -> None:
         self._keeper.stop()
@@ -118,11 +118,10 @@ class Notifier:
             self._scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
             try:
                 more = self.turn()
-                self._back()
+                self._outage.over()
             except (NoctisError, OSError) as error:
-                self._away(error)
-                stop.wait(self._backoff)
-                self._backoff = min(2 * self._backoff, BACKOFF_SECONDS[1])
+                self._checked = False
+                stop.wait(self._outage.met(str(error)))
                 continue
             if not more:
                 stop.wait(LOOK_SECONDS, self._dispatcher.descriptor)
@@ -265,21 +264,6 @@ class Notifier:
             log.error("receipts.waiting", error=str(error))
         except Exception:
             log.exception("receipts.fault")
-
-    # -- outages
-
-    def _away(self, error: Exception) -> None:
-        self._checked = False
-        self._scoreboard.error(str(error))
-        if not self._down:
-            self._down = True
-            log.error("notifier.waiting", error=str(error))
-
-    def _back(self) -> None:
-        self._backoff = BACKOFF_SECONDS[0]
-        if self._down:
-            self._down = False
-            log.info("notifier.back")
 
 
 def rule_of(delivery: Due, rules: dict[str, Rule]) -> Rule | None:
