@@ -43,7 +43,7 @@ def study() -> None:
 @json_option
 @click.pass_obj
 def list_studies(app: App, /, facility: str | None, limit: int, as_json: bool, **filters: str | None) -> None:
-    """List studies, the latest received first."""
+    """List studies, the newest first: by when the first instance came."""
     from noctis.repository.queries import StudyFilter, studies
 
     facility_id, slug = of_facility(app, facility)

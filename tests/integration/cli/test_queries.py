@@ -1,9 +1,10 @@
 """What lists are made of, on both databases."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, event, insert, update
 
 from noctis.config import Settings
 from noctis.db import models
@@ -34,15 +35,44 @@ def uids(engine: Engine, limit: int = 50, **wanted: object) -> list[str]:
     return [row["study_instance_uid"] for row in queries.studies(engine, StudyFilter(**wanted), limit)]  # type: ignore[arg-type]
 
 
-def test_the_latest_first_and_no_more_than_asked_for(engine: Engine, facility: int) -> None:
-    for number in (2, 3, 1):
+def test_the_newest_first_and_no_more_than_asked_for(engine: Engine, facility: int) -> None:
+    assert queries.last_received(engine) is None
+    for number in (1, 2, 3):
         add_study(engine, facility, number)
-    add_study(engine, facility, 4, last_received=NOW + timedelta(minutes=3))  # at the same moment as 3
+    add_study(engine, facility, 4, status="complete", last_received=NOW + timedelta(minutes=3))
+    assert queries.last_received(engine) == NOW + timedelta(minutes=3)
+    with engine.begin() as connection:  # more of the oldest has come
+        late = update(models.Study).where(models.Study.study_instance_uid == "1.1")
+        connection.execute(late.values(last_received=NOW + timedelta(minutes=9)))
     assert uids(engine) == ["1.4", "1.3", "1.2", "1.1"]
     assert uids(engine, limit=2) == ["1.4", "1.3"]
-    assert queries.last_received(engine) == NOW + timedelta(minutes=3)
+    assert uids(engine, status="complete") == ["1.4"]
+    assert uids(engine, status="receiving") == ["1.3", "1.2", "1.1"]
+    assert queries.last_received(engine) == NOW + timedelta(minutes=9)
     (first, *_) = queries.studies(engine, StudyFilter(), 1)
     assert first["last_received"] == "2026-01-02T03:07:05+00:00"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("wanted", [{}, {"facility_id": 1}, {"status": "complete"}, {"modality": "CT"}])
+def test_the_first_page_needs_no_sorting(engine: Engine, facility: int, wanted: dict[str, Any]) -> None:
+    """Of a million studies that would take seconds."""
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _u, sql, values, _x, _m: asked.append((sql, values)))
+    uids(engine, **wanted)
+    sql, values = next(each for each in asked if "FROM study" in each[0])
+    with engine.connect() as connection:
+        plan = [row[-1] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values)]
+    assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
+def test_a_study_of_which_only_the_uid_is_known(engine: Engine, facility: int) -> None:
+    add_study(engine, facility, 1)
+    assert queries.one_study(engine, "1.1")["facility"] == "central"
+    with pytest.raises(NotFoundError):
+        queries.one_study(engine, "1.2")
+    with pytest.raises(NotFoundError):
+        queries.one_study(engine, "1.1", facility + 1)
 
 
 @pytest.mark.parametrize(
