@@ -1,5 +1,7 @@
 """What went wrong, as an answer: a page for people, problem details (RFC 9457) below /api, a fragment for htmx."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import structlog
@@ -26,6 +28,8 @@ from noctis.web.site import Site
 from noctis.web.templating import path_of, render
 
 log = structlog.get_logger()
+
+PLACES_MAX, PLACE_MAX = 10, 300  # what is told of a malformed request; characters of each
 
 STATUS: dict[type[NoctisError], int] = {  # the first that fits
     NotFoundError: 404,
@@ -86,7 +90,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _malformed(request: Request, error: RequestValidationError) -> Response:
-        places = "; ".join(f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in error.errors())
+        found = error.errors()
+        places = "; ".join(_place(each)[:PLACE_MAX] for each in found[:PLACES_MAX])
+        if len(found) > PLACES_MAX:
+            places += f"; and {len(found) - PLACES_MAX} more"
         return answer(request, 422, f"the request is malformed: {places}")
 
     @app.exception_handler(HTTPException)
@@ -100,6 +107,11 @@ def install(app: FastAPI) -> None:
     def _fault(request: Request, error: Exception) -> Response:
         log.error("web.fault", method=request.method, route=_route(request), exc_info=error)
         return answer(request, 500, "this is a fault in Noctis", "the log has it as web.fault; please report it")
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    """Where something is wrong with a request, and what."""
+    return f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}"
 
 
 def _next(site: Site, path: str, query: str) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-BODY_MAX = 1 << 20  # bytes of a request
+BODY_MAX = 128 << 10  # bytes of a request: a thousand devices take 95 KB
 TOO_LARGE = "the request is too large"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
@@ -78,6 +78,8 @@ class Guard:
             return 403, "this request did not come from a page of this server"
         if _length(headers) > BODY_MAX:
             return 413, TOO_LARGE
+        if headers.get("content-type", "").lstrip().lower().startswith("multipart/"):
+            return 415, "no files are taken here"
         return None
 
     def _is_ours(self, headers: Headers) -> bool:

@@ -2,7 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+FIELDS_MAX = 100  # of one object
 
 
 def _storable(text: str) -> str:
@@ -18,6 +20,14 @@ class Body(BaseModel):
     """What somebody sends: a field that is not known is a mistake."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_fields(cls, given: object) -> object:
+        """Each field too many is an error of its own: of a hundred thousand they would take 100 MB."""
+        if isinstance(given, dict) and len(given) > FIELDS_MAX:
+            raise ValueError(f"more than {FIELDS_MAX} fields")
+        return given
 
 
 class Problem(BaseModel):
