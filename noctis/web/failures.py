@@ -1,6 +1,7 @@
 """What went wrong, as an answer: a page for people, problem details (RFC 9457) below /api, a fragment for htmx."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,7 +24,8 @@ from noctis.errors import (
 from noctis.repository.release import NotFilableError
 from noctis.users.logins import LockedError, RefusedError
 from noctis.users.passwords import BusyError
-from noctis.web.access import ForbiddenError, NobodyError
+from noctis.users.roles import Right
+from noctis.web.access import Allow, ForbiddenError, NobodyError
 from noctis.web.site import Site
 from noctis.web.templating import path_of, render
 
@@ -98,7 +100,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def _plain(request: Request, error: HTTPException) -> Response:
-        found = answer(request, error.status_code, str(error.detail))
+        if error.status_code == 404 and not path_of(request).startswith("/api/v1/"):
+            with suppress(NoctisError, NobodyError):
+                Allow(Right.OPEN)(request)  # no route has looked who asks: the menu is the way back
+            found = answer(
+                request, 404, "There is no such page", "The address may be mistyped, or what it named is gone."
+            )
+        else:
+            found = answer(request, error.status_code, str(error.detail))
         for name, value in (error.headers or {}).items():
             found.headers[name] = value
         return found

@@ -116,6 +116,13 @@ class Site:
             return 0  # the page itself tells
         return sum(state.raised for state in states if facility in (None, state.facility))
 
+    def silent(self) -> frozenset[str]:
+        """The facilities whose silence, or a device's, somebody should look at; as of the last minute."""
+        try:
+            return frozenset(state.facility for state in self.silence.recent(ALARMS_SECONDS) if state.raised)
+        except NoctisError:
+            return frozenset()
+
     @cached_property
     def quarantine(self) -> FreshTable:
         return FreshTable(self.engine, self.home.quarantine)

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from noctis import __version__
+from noctis.facilities.snapshot import SnapshotReader
 from noctis.repository import study_details
 from noctis.text import ago, duration, moment, size
 from noctis.users.roles import Right
@@ -37,6 +38,8 @@ def environment() -> Environment:
         "day": day,
         "seconds": seconds,
         "since": since,
+        "sentence": sentence,
+        "clock": clock,
         "path_part": path_part,
         "series_part": series_part,
     }
@@ -48,7 +51,8 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
     """A page, or a part of one.
 
     Templates have besides: `base`, where the pages begin; `path`, below it; `user`, a `Caller` or None; `partial`,
-    whether htmx asks, so that a part is enough; `now`; for a user `alarms_raised()`, how many silences alarm.
+    whether htmx asks, so that a part is enough; `now`, and the `zone` in which times are shown; `facility_name(slug)`;
+    for a user `alarms_raised()`, how many silences alarm.
     """
     site = request.app.state.site
     path = path_of(request)
@@ -60,6 +64,8 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         "path": path,
         "partial": partial,
         "now": datetime.now(UTC),
+        "zone": zone(datetime.now().astimezone()),
+        "facility_name": partial_(_facility_name, site.snapshots),
     }
     if caller is not None:
         given["alarms_raised"] = partial_(site.alarms, caller.account.facility)
@@ -89,6 +95,34 @@ def seconds(length: float) -> str:
 def since(text: str, now: datetime) -> str:
     """How long a time, in ISO 8601, is past."""
     return seconds(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()))
+
+
+def sentence(text: str) -> str:
+    """What an error says, as it stands on a page: with a capital, unless it is a command to type."""
+    return text if text.startswith("noctis ") else text[:1].upper() + text[1:]
+
+
+def zone(when: datetime) -> str:
+    """The time zone of a local time: `UTC`, `CET (UTC+01:00)`, `UTC+03:00`."""
+    name, offset = when.tzname() or "", when.strftime("%z")
+    distance = f"UTC{offset[:3]}:{offset[3:5]}"
+    if name == "UTC":
+        return name
+    return f"{name} ({distance})" if name.isalpha() else distance
+
+
+def _facility_name(snapshots: SnapshotReader, slug: str | None) -> str:
+    """What people call a facility; of one that was removed, what its folder is called."""
+    known = snapshots.current().by_slug.get(slug or "")
+    return known.name if known else slug or ""
+
+
+def clock(time: str) -> str:
+    """A TM as people read it: 091500.25 → 09:15:00; what is none stays as it is."""
+    digits = time.partition(".")[0]
+    if len(digits) not in (4, 6) or not digits.isdigit():
+        return time
+    return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
 
 
 def day(date: str) -> str:

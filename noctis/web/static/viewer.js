@@ -251,6 +251,7 @@
     event.preventDefault();
     act();
   });
+  if (document.activeElement === document.body) $("stage").focus({ preventScroll: true }); // its keys work at once
 
   function invert() {
     stage.inverted = !stage.inverted;

@@ -87,6 +87,52 @@ def test_every_door_as_it_is(two: None, site: Site, supervisor: Supervisor, admi
     assert EVIL not in page
 
 
+def test_the_door_that_is_not_open_comes_first_with_the_reason_and_a_count(
+    two: None, supervisor: Supervisor, admin: TestClient
+) -> None:
+    name = "north-script-alert-1-script"
+    supervisor.told[name] = {"state": "backoff", "last_error": f"Port already in use {EVIL}"}
+    page = admin.get("/").text
+    assert page.index(f'id="door-{name}"') < page.index('id="door-default"') < page.index('id="door-central"')
+    assert f'id="why-{name}"' in page
+    assert EVIL not in page
+    assert 'id="show-closed" href="/?show=closed"' in page
+    alone = admin.get("/", params={"show": "closed", "sort": "-name"}).text
+    assert 'id="door-central"' not in alone
+    assert "2 are not shown" in alone
+    assert 'hx-get="/?show=closed&amp;sort=-name"' in alone  # what is asked for again is the same
+    facility = admin.get(f"/facilities/{name}").text
+    assert "This door is not open." in facility
+    assert "another port" in facility
+
+
+def test_columns_sort(two: None, supervisor: Supervisor, admin: TestClient) -> None:
+    page = admin.get("/", params={"sort": "port"}).text
+    assert page.index('id="door-central"') < page.index('id="door-north-script-alert-1-script"')
+    assert 'aria-sort="ascending"' in page
+    assert 'id="sort-port" href="/?sort=-port"' in page
+    turned = admin.get("/", params={"sort": "-port"}).text
+    assert turned.index('id="door-north-script-alert-1-script"') < turned.index('id="door-central"')
+
+
+def test_a_silent_facility_is_among_the_first(
+    two: None, site: Site, supervisor: Supervisor, admin: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site, "silent", lambda: frozenset({"central"}))
+    page = admin.get("/").text
+    assert page.index('id="door-central"') < page.index('id="door-default"')
+    assert 'id="silent-central" href="/silence?facility=central"' in page
+    assert 'id="show-silent"' in page
+
+
+def test_before_the_first_facility_the_page_says_what_to_do(site: Site, admin: TestClient, log_in: LogIn) -> None:
+    Supervisor(site)
+    assert 'id="add-first" href="/add-facility"' in admin.get("/").text
+    viewer = log_in("viewer").get("/").text
+    assert "No facility yet" in viewer
+    assert "add-facility" not in viewer
+
+
 def test_a_disabled_facility_has_a_door_that_says_so(two: None, site: Site, admin: TestClient) -> None:
     Supervisor(site)
     site.registry("x").edit("central", {"enabled": False})

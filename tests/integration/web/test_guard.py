@@ -6,6 +6,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from noctis.errors import DatabaseError
 from noctis.users.roles import Right, Role
 from noctis.web import guard
 from noctis.web.access import COOKIE
@@ -290,3 +291,22 @@ def test_routes_for_nobody_in_particular_are_few() -> None:
     assert {route.path for route in ROUTES if route.right is Right.OPEN} <= {
         "/login", "/logout", "/setup", "/api/v1/login", "/api/v1/logout", "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
+
+
+def test_a_page_that_is_not_there_has_the_menu_of_whoever_is_logged_in(
+    anonymous: TestClient, admin: TestClient, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = admin.get("/nowhere")
+    assert found.status_code == 404
+    assert "There is no such page" in found.text
+    assert 'href="/studies"' in found.text
+    assert "Times are " in found.text
+    outside = anonymous.get("/nowhere").text
+    assert 'href="/studies"' not in outside
+    assert "Log in" in outside
+
+    def away(*_: object, **__: object) -> None:
+        raise DatabaseError("the database is away")
+
+    monkeypatch.setattr(site.sessions, "account", away)
+    assert admin.get("/nowhere").status_code == 404

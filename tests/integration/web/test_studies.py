@@ -14,7 +14,7 @@ from noctis.db.models import AssociationRecord
 from noctis.facilities.registry import Registry
 from noctis.repository import events, search_finder
 from noctis.web.site import Site
-from tests.integration.web.conftest import LogIn
+from tests.integration.web.conftest import LogIn, tell_listeners
 from tests.integration.web.studies import CAME, add_series, add_study
 
 HTMX = {"HX-Request": "true"}
@@ -198,6 +198,23 @@ def test_the_page_searches_as_it_is_typed(admin: TestClient) -> None:
     ]
     restored = admin.get("/studies", headers=HTMX | {"HX-History-Restore-Request": "true"})
     assert "<html" in restored.text
+
+
+def test_a_facility_is_called_by_its_name_and_its_slug_where_it_was_removed(
+    site: Site, registry: Registry, admin: TestClient
+) -> None:
+    registry.add("Zeta & Sons")
+    tell_listeners(site)
+    for slug, uid in (("zeta-sons", "1.2.1"), ("central", "1.2.2")):
+        add_study(site.engine, slug, uid, study_date="20260131", study_time="091500.5")
+    page = admin.get("/studies").text
+    assert "Zeta &amp; Sons</div>" in page
+    study = admin.get("/studies/zeta-sons/1.2.1").text
+    assert "<title>Study of 2026-01-31, Zeta &amp; Sons" in study
+    assert "09:15:00" in study
+    registry.remove("zeta-sons", keep_studies=True)
+    tell_listeners(site)
+    assert "zeta-sons</div>" in admin.get("/studies").text
 
 
 def test_rows_are_asked_for_again(site: Site, log_in: LogIn) -> None:
