@@ -10,7 +10,7 @@ from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.users import setup
 from noctis.users.logins import LoggedInAs
 from noctis.users.roles import Right
-from noctis.web.access import COOKIE, allow
+from noctis.web.access import COOKIE, address_of, allow
 from noctis.web.failures import status_of
 from noctis.web.site import OnSite, Site
 from noctis.web.templating import render
@@ -20,11 +20,6 @@ router = APIRouter(include_in_schema=False)
 NEXT_MAX = 2000  # characters
 Name = Annotated[str, Form(max_length=200)]
 Password = Annotated[str, Form(max_length=5000)]
-
-
-def address_of(request: Request) -> str:
-    """Where a request comes from."""
-    return request.client.host if request.client else ""
 
 
 def set_cookie(request: Request, site: Site, answer: Response, secret: str) -> None:
