@@ -23,12 +23,16 @@ Password = Annotated[str, Form(max_length=5000)]
 
 
 def set_cookie(request: Request, site: Site, answer: Response, secret: str) -> None:
-    """A session's secret, for pages of this server alone, out of reach of scripts."""
+    """A session's secret, for pages of this server alone, out of reach of scripts.
+
+    Lax: a link in a notification's mail opens its page. What else another site makes a browser ask for is the guard's
+    to refuse (guard.py), and nothing is changed by a GET.
+    """
     answer.set_cookie(
         COOKIE,
         secret,
         httponly=True,
-        samesite="strict",
+        samesite="lax",
         secure=site.https or request.scope["scheme"] == "https",
         path=site.base_path or "/",
     )
@@ -38,7 +42,7 @@ def delete_cookie(request: Request, site: Site, answer: Response) -> None:
     answer.delete_cookie(
         COOKIE,
         httponly=True,
-        samesite="strict",
+        samesite="lax",
         secure=site.https or request.scope["scheme"] == "https",
         path=site.base_path or "/",
     )
