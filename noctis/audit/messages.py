@@ -2,9 +2,11 @@
 
 Application Activity (A.5.3.1) for start and stop; DICOM Instances Transferred (A.5.3.7) for an association that brought
 instances, one message for each patient as that section demands; Data Import (A.5.3.5); Query (A.5.3.10) for an
-operator's query; DICOM Instances Accessed (A.5.3.6) for what left the quarantine; Security Alert (A.5.3.11) for the
-rest: a refused association (Node Authentication: who called was not recognised as a node that may send; a minor
-failure, as it was kept out), and every other change that an operator made (a success: it is for information).
+operator's query; DICOM Instances Accessed (A.5.3.6) for what left the quarantine; User Authentication (A.5.3.12) for
+who logged in or out, by password or by token, and who tried; Security Alert (A.5.3.11) for the rest: a refused
+association (Node Authentication: who called was not recognised as a node that may send; a minor failure, as it was kept
+out), an account or address that was locked after wrong passwords, and every other change that an operator made (a
+success: it is for information).
 """
 
 import json
@@ -23,9 +25,12 @@ INSTANCES_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
 IMPORT = Code("110107", "Import")
 QUERY = Code("110112", "Query")
 SECURITY_ALERT = Code("110113", "Security Alert")
+USER_AUTHENTICATION = Code("110114", "User Authentication")
 
 START = Code("110120", "Application Start")
 STOP = Code("110121", "Application Stop")
+LOGIN = Code("110122", "Login")
+LOGOUT = Code("110123", "Logout")
 NODE_AUTHENTICATION = Code("110126", "Node Authentication")
 NETWORK_CONFIGURATION = Code("110128", "Network Configuration")
 SECURITY_CONFIGURATION = Code("110129", "Security Configuration")
@@ -57,9 +62,23 @@ ALERTS = {
     "facility": NETWORK_CONFIGURATION,
     "device": USER_SECURITY,
     "certificate": USER_SECURITY,
+    "user": USER_SECURITY,
+    "token": USER_SECURITY,
+    "session.address_locked": NODE_AUTHENTICATION,
+    "token.address_locked": NODE_AUTHENTICATION,
     "tls": SECURITY_CONFIGURATION,
     "supervisor.reloaded": NETWORK_CONFIGURATION,
     "database.upgraded": SOFTWARE_CONFIGURATION,
+}
+# What was done against these held: alerts, and no mere information (PS3.15 A.5.3.11).
+LOCKED = frozenset({"user.locked", "session.address_locked", "token.address_locked"})
+AUTHENTICATED = {  # action → what somebody did, or tried to do
+    "session.login": LOGIN,
+    "session.refused": LOGIN,
+    "token.used": LOGIN,
+    "token.refused": LOGIN,
+    "session.logout": LOGOUT,
+    "user.logged_out": LOGOUT,
 }
 ACCESSED = {  # action → what was done to the instance, the series or the study
     "quarantine.released": "U",
@@ -106,6 +125,8 @@ class Writer:
             return list(self._import(row, studies))
         if row.action in ACCESSED:
             return [self._accessed(row, studies)]
+        if row.action in AUTHENTICATED:
+            return [self._authentication(row)]
         return [self._change(row)]
 
     def _activity(self, row: EventRow) -> Message:
@@ -148,10 +169,29 @@ class Writer:
         participants = [self._person(row.actor), self._process(row.ae_title)]
         return self._write(event, participants, next(self._subjects(studies)))
 
+    def _authentication(self, row: EventRow) -> Message:
+        """Whose name or token it was. Who ended another's sessions is in the description: no other person has a place.
+
+        Outcomes as RFC 3881 §5.1.4 has them: 4 for a wrong password, 8 where there were too many to look at another.
+        """
+        outcome, said = Outcome.SUCCESS, ""
+        if row.action.endswith(".refused"):
+            reason = str(row.detail.get("reason", ""))
+            outcome, said = (Outcome.SERIOUS if reason == "locked" else Outcome.MINOR), reason
+        elif row.action == "user.logged_out":
+            said = f"everywhere, by {row.actor}; sessions: {row.detail.get('sessions')}"
+        if token := row.detail.get("token"):
+            said = ": ".join(filter(None, (f"token {row.detail.get('id')} ({token})", said)))
+        event = Event(USER_AUTHENTICATION, "E", row.at, outcome, AUTHENTICATED[row.action], said[:TEXT_MAX])
+        address = row.detail.get("address")
+        access = Access("2", str(address)) if address else self._here
+        person = Participant(self._user(row.subject or row.actor), requestor=True, name=row.subject, access=access)
+        return self._write(event, [person, self._process(None)], [])
+
     def _change(self, row: EventRow) -> Message:
         kind = ALERTS.get(row.action) or ALERTS.get(row.action.partition(".")[0], RESTRICTED_FUNCTION)
         said = f"{row.action} {row.subject}: {json.dumps(row.detail, ensure_ascii=False, default=str)}"[:TEXT_MAX]
-        node = row.ae_title is not None
+        node = row.ae_title is not None or kind is NODE_AUTHENTICATION
         subject = Subject(
             row.ae_title or row.subject or row.action,
             NODE_ID if node else URI,
@@ -161,7 +201,8 @@ class Writer:
             details=(("Alert Description", said),),
         )
         participants = [self._process(row.ae_title, requestor=True), self._person(row.actor, requestor=False)]
-        return self._write(Event(SECURITY_ALERT, "E", row.at, type=kind), participants, [subject])
+        outcome = Outcome.SERIOUS if row.action in LOCKED else Outcome.SUCCESS
+        return self._write(Event(SECURITY_ALERT, "E", row.at, outcome, kind), participants, [subject])
 
     # -- callers
 
@@ -241,7 +282,10 @@ class Writer:
         )  # fmt: skip
 
     def _person(self, name: str, *, role: Code | None = None, requestor: bool = True) -> Participant:
-        return Participant(f"{name}@{self._host}", requestor=requestor, role=role, name=name, access=self._here)
+        return Participant(self._user(name), requestor=requestor, role=role, name=name, access=self._here)
+
+    def _user(self, name: str) -> str:
+        return f"{name}@{self._host}"
 
 
 def _titles(*ae_titles: str) -> str:

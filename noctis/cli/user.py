@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from noctis.cli.common import App, emit_json, json_option, plain, show_table
+from noctis.cli.token import token
 from noctis.errors import UsageError
 from noctis.text import ago, moment
 from noctis.users.roles import Role
@@ -95,11 +96,15 @@ def add(
 @password_stdin
 @click.pass_obj
 def passwd(app: App, name: str, password_stdin: bool) -> None:
-    """Set a user's password. It is asked for, twice; the user is logged out everywhere, and a lock ends."""
+    """Set a user's password. It is asked for, twice; the user is logged out everywhere, and a lock ends.
+
+    The user's API tokens end too: this is what one does when somebody else may have had the account. Who changes their
+    own password, on the page Account, keeps them.
+    """
     accounts = _accounts(app)
     found = accounts.get(name).name
     accounts.set_password(found, _password(password_stdin, f"user passwd {name}"))
-    click.echo(f"The password of {plain(found)} is set; {plain(found)} is logged out everywhere")
+    click.echo(f"The password of {plain(found)} is set; {plain(found)} is logged out everywhere, API tokens are ended")
 
 
 @user.command()
@@ -157,13 +162,16 @@ def list_(app: App, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def remove(app: App, name: str, yes: bool) -> None:
-    """Remove a user. The last admin stays."""
+    """Remove a user, with the user's API tokens. The last admin stays."""
     accounts = _accounts(app)
     found = accounts.get(name).name
     if not yes:
         click.confirm(f"Remove the user {plain(found)}?", abort=True, err=True)
     accounts.remove(found)
     click.echo(f"The user {plain(found)} is removed")
+
+
+user.add_command(token)
 
 
 def _role(account: "AccountRecord") -> str:

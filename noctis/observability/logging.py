@@ -113,7 +113,9 @@ def configure(settings: LoggingSettings, *, debug: bool = False, home: Home | No
     """Set up this process's logs; children that are forked inherit them."""
     level = logging.DEBUG if debug else getattr(logging, settings.level.upper())
     pretty = settings.format == "console" or (settings.format == "auto" and sys.stdout.isatty())
-    renderer: Any = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(_serialise)
+    # Tracebacks without the values of variables: those may be a patient's, a password or a token.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = console if pretty else structlog.processors.JSONRenderer(_serialise)
     path = home.logs / LOG_FILE if settings.file and home is not None else None
     structlog.configure(
         processors=[

@@ -1,7 +1,8 @@
 """Accounts in the database: who may log in, and as what. Every change also writes its event.
 
 A user's name is kept in one form, lower case and composed: `Ada` logs in as `ada`. There is always an admin once there
-was one. Whatever changes what an account may do ends its sessions.
+was one. Whatever changes what an account may do ends its sessions; its tokens (users/tokens.py) may what it may, from
+then on.
 """
 
 import re
@@ -17,7 +18,7 @@ from sqlalchemy import Engine, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from noctis.db.engine import lock_registry, reachable, reading
-from noctis.db.models import Account, Event, Facility, WebSession
+from noctis.db.models import Account, ApiToken, Event, Facility, WebSession
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities.naming import is_slug
 from noctis.users import passwords
@@ -180,7 +181,7 @@ class Accounts:
         return _record(session, name)
 
     def set_password(self, name: str, password: str) -> None:
-        """A new password; ends the account's sessions and its lock.
+        """A new password, set by another than the owner; ends the account's sessions, tokens and lock.
 
         Raises
         ------
@@ -189,10 +190,10 @@ class Accounts:
         """
         digest = passwords.digest(password)
         with changing(self._engine) as session:
-            account = _find(session, name)
+            account = account_row(session, name)
             account.password, account.failures, account.locked_until = digest, 0, None
             end_sessions(session, account)
-            self._note(session, "user.password_set", account.name)
+            self._note(session, "user.password_set", account.name, tokens=end_tokens(session, account) or None)
         self._ended(account.id)
 
     def edit(
@@ -217,7 +218,7 @@ class Accounts:
         """
         address = email if isinstance(email, Keep) else check_email(email)
         with changing(self._engine) as session:
-            account = _find(session, name)
+            account = account_row(session, name)
             before = (account.role, account.facility_id)
             role = role or Role(account.role)
             if role != Role.ADMIN:
@@ -247,7 +248,7 @@ class Accounts:
             There is no such account.
         """
         with changing(self._engine) as session:
-            account = _find(session, name)
+            account = account_row(session, name)
             account.failures, account.locked_until = 0, None
             self._note(session, "user.unlocked", account.name)
 
@@ -260,14 +261,14 @@ class Accounts:
             There is no such account.
         """
         with changing(self._engine) as session:
-            account = _find(session, name)
+            account = account_row(session, name)
             count = end_sessions(session, account)
             self._note(session, "user.logged_out", account.name, sessions=count)
         self._ended(account.id)
         return count
 
     def remove(self, name: str) -> None:
-        """Take an account away, with its sessions.
+        """Take an account away, with its sessions and tokens.
 
         Raises
         ------
@@ -275,9 +276,10 @@ class Accounts:
             It is the last admin, or there is no such account.
         """
         with changing(self._engine) as session:
-            account = _find(session, name)
+            account = account_row(session, name)
             _refuse_last_admin(session, account)
             end_sessions(session, account)
+            end_tokens(session, account)
             session.delete(account)
             self._note(session, "user.removed", account.name)
         self._ended(account.id)
@@ -319,7 +321,14 @@ def _unknown(name: str) -> NotFoundError:
     return NotFoundError(f"there is no user {name[:NAME_MAX]!r}", fix="noctis user list")
 
 
-def _find(session: Session, name: str) -> Account:
+def account_row(session: Session, name: str) -> Account:
+    """The account of this name, for one who changes it.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    """
     known = canonical(name)
     account = session.scalar(select(Account).where(Account.name == known)) if _NAME.fullmatch(known) else None
     if account is None:
@@ -350,4 +359,10 @@ def _refuse_last_admin(session: Session, account: Account) -> None:
 def end_sessions(session: Session, account: Account) -> int:
     """Log somebody out everywhere; how many sessions that were."""
     ended = session.execute(delete(WebSession).where(WebSession.account_id == account.id))
+    return int(getattr(ended, "rowcount", 0))
+
+
+def end_tokens(session: Session, account: Account) -> int:
+    """Take every token of an account away; how many there were."""
+    ended = session.execute(delete(ApiToken).where(ApiToken.account_id == account.id))
     return int(getattr(ended, "rowcount", 0))

@@ -43,9 +43,10 @@ class RefusedError(UsageError):
 class LockedError(UsageError):
     """Too many wrong passwords; the message says until when."""
 
-    def __init__(self, message: str, seconds: float) -> None:
+    def __init__(self, message: str, seconds: float, *, fix: str | None = None) -> None:
         self.seconds = int(seconds) + 1
-        super().__init__(message, fix=f"wait {self.seconds} seconds; an admin can unlock an account on the page Users")
+        wait = f"wait {self.seconds} seconds; an admin can unlock an account on the page Users"
+        super().__init__(message, fix=fix or wait)
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,7 @@ class Logins:
             The new password does not do, or the current one is wrong, which counts as at a log-in.
         """
         digest = passwords.digest(password)
-        try:
-            known = self._check(account.name, current, address)
-        except RefusedError:
-            raise RefusedError("the current password is wrong") from None
+        known = self.confirm(account, current, address)
         with changing(self._engine) as session:
             row = self._still(session, account.name, known, datetime.now(UTC))
             row.password, row.failures, row.locked_until = digest, 0, None
@@ -107,6 +105,19 @@ class Logins:
             secret = self._sessions.insert(session.connection(), row.id, address)
         self._sessions.forget(row.id)
         return secret
+
+    def confirm(self, account: AccountRecord, current: str, address: str) -> str:
+        """Somebody who is logged in shows that it is them, by the current password; its digest.
+
+        Raises
+        ------
+        RefusedError, LockedError, BusyError
+            It is wrong, which counts as at a log-in.
+        """
+        try:
+            return self._check(account.name, current, address)
+        except RefusedError:
+            raise RefusedError("the current password is wrong") from None
 
     def end(self, account: AccountRecord, token: str) -> None:
         """End one of somebody's own sessions, by its `SessionRecord.token`."""

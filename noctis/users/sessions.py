@@ -7,9 +7,6 @@ asked for `web.idle_minutes`. With the database away, who was logged in a moment
 
 import hashlib
 import secrets
-import time
-from collections import OrderedDict
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,13 +18,11 @@ from noctis.db.models import WebSession
 from noctis.errors import DatabaseError
 from noctis.sections import WebSettings
 from noctis.users.accounts import AccountRecord, record_of, records
+from noctis.users.believed import Believed
 
 SEEN_SECONDS = 60.0  # how exact `last_seen` is: not every request writes
 SESSIONS_MAX = 20  # of one account: a further login ends the one that was seen longest ago
 SECRET_MAX = 200  # characters of a cookie that is looked at
-OUTAGE_SECONDS = 600.0  # for which a session that was in force is believed in while the database is away
-AWAY_SECONDS = 5.0  # for which the database is not asked again by those who are believed in
-KNOWN_MAX = 1000  # sessions
 
 
 @dataclass(frozen=True)
@@ -41,15 +36,6 @@ class SessionRecord:
     expires_at: datetime
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Whose session it was when the database was asked last."""
-
-    account: AccountRecord
-    expires_at: datetime
-    at: float  # monotonic
-
-
 class Sessions:
     """The sessions of one database."""
 
@@ -58,8 +44,7 @@ class Sessions:
         self._lasts = timedelta(hours=settings.session_hours)
         self._idle = timedelta(minutes=settings.idle_minutes)
         self._exact = min(SEEN_SECONDS, self._idle.total_seconds() / 4)
-        self._known: OrderedDict[str, _Known] = OrderedDict()  # token → who it was, the one seen last at the end
-        self._away_until = 0.0  # monotonic
+        self._believed: Believed[AccountRecord] = Believed()
 
     def start(self, account: AccountRecord, address: str) -> str:
         """A new session; what the cookie shall hold."""
@@ -97,8 +82,8 @@ class Sessions:
         if len(secret) > SECRET_MAX:
             return None
         token, now = _digest(secret), datetime.now(UTC)
-        known = self._believed(token, now) if looking else None
-        if known is not None and time.monotonic() < self._away_until:
+        known = self._believed.of(token) if looking else None
+        if known is not None and self._believed.is_away:
             return known
         query = (
             records()
@@ -110,37 +95,24 @@ class Sessions:
             with reading(self._engine) as connection:
                 row = connection.execute(query).first()
         except DatabaseError:
-            self._away_until = time.monotonic() + AWAY_SECONDS
+            self._believed.went_away()
             if known is None:
                 raise
             return known
-        self._away_until = 0.0
-        self._known.pop(token, None)
+        self._believed.came_back()
         if row is None:
+            self._believed.drop(token)
             return None
-        self._remember(token, _Known(record_of(row), row.expires_at, time.monotonic()))
+        account = record_of(row)
+        self._believed.remember(token, account, account.id, row.expires_at)
         if touch and (now - row.last_seen).total_seconds() > self._exact:
             with reachable(self._engine), self._engine.begin() as connection:
                 connection.execute(update(WebSession).where(WebSession.token == row.token).values(last_seen=now))
-        return record_of(row)
-
-    def _remember(self, token: str, known: "_Known") -> None:
-        self._known[token] = known
-        while len(self._known) > KNOWN_MAX:
-            with suppress(KeyError):
-                self._known.popitem(last=False)
-
-    def _believed(self, token: str, now: datetime) -> AccountRecord | None:
-        known = self._known.get(token)
-        if known is None or known.expires_at <= now or time.monotonic() - known.at > OUTAGE_SECONDS:
-            return None
-        return known.account
+        return account
 
     def forget(self, account_id: int) -> None:
         """The account's sessions have ended: they are not believed in either while the database is away."""
-        for token, known in list(self._known.items()):
-            if known.account.id == account_id:
-                self._known.pop(token, None)
+        self._believed.forget(account_id)
 
     def of(self, account: AccountRecord) -> list[SessionRecord]:
         """Where somebody is logged in, the one seen last first."""
@@ -155,7 +127,7 @@ class Sessions:
 
     def end(self, secret: str) -> None:
         """Log out."""
-        self._known.pop(_digest(secret), None)
+        self._believed.drop(_digest(secret))
         with reachable(self._engine), self._engine.begin() as connection:
             connection.execute(delete(WebSession).where(WebSession.token == _digest(secret)))
 

@@ -47,6 +47,7 @@ API = (
     "refusals",
     "silence",
     "studies",
+    "tokens",
     "users",
     "docs",
 )

@@ -22,16 +22,19 @@ from noctis.errors import (
     UsageError,
 )
 from noctis.repository.release import NotFilableError
+from noctis.users.bearers import WrongTokenError
 from noctis.users.logins import LockedError, RefusedError
 from noctis.users.passwords import BusyError
 from noctis.users.roles import Right
-from noctis.web.access import Allow, ForbiddenError, NobodyError
+from noctis.web.access import API, Allow, ForbiddenError, NobodyError
 from noctis.web.site import Site
 from noctis.web.templating import path_of, render
 
 log = structlog.get_logger()
 
 PLACES_MAX, PLACE_MAX = 10, 300  # what is told of a malformed request; characters of each
+PROGRAMS = (API, "/metrics")  # what is asked by programs, which read no page
+CHALLENGE, BEARER = "WWW-Authenticate", 'Bearer realm="Noctis"'  # RFC 9110 §11.6.1, RFC 6750 §3
 
 STATUS: dict[type[NoctisError], int] = {  # the first that fits
     NotFoundError: 404,
@@ -39,6 +42,7 @@ STATUS: dict[type[NoctisError], int] = {  # the first that fits
     LockedError: 429,
     BusyError: 429,
     RefusedError: 401,
+    WrongTokenError: 401,
     UsageError: 422,
     NotFilableError: 422,
     StorageError: 503,
@@ -54,9 +58,10 @@ def status_of(error: NoctisError) -> int:
 
 def answer(request: Request, status: int, message: str, fix: str | None = None) -> Response:
     """An error as this request's sender can show it."""
-    if path_of(request).startswith("/api/v1/"):
+    if path_of(request).startswith(PROGRAMS):
         problem = {"title": message, "status": status} | ({"detail": fix} if fix else {})
-        return JSONResponse(problem, status, media_type="application/problem+json")
+        challenge = {CHALLENGE: BEARER} if status == 401 else None
+        return JSONResponse(problem, status, challenge, media_type="application/problem+json")
     if not hasattr(request.state, "caller"):
         request.state.caller = None
     return render(request, "error.html", status=status, code=status, message=message, fix=fix)
@@ -70,14 +75,17 @@ def install(app: FastAPI) -> None:
         found = answer(request, status_of(error), error.message, error.fix)
         if isinstance(error, LockedError | UnavailableError):
             found.headers["Retry-After"] = str(error.seconds)
+        if isinstance(error, WrongTokenError):
+            found.headers[CHALLENGE] = f'{BEARER}, error="invalid_token"'
         return found
 
     @app.exception_handler(NobodyError)
     def _nobody(request: Request, _: NobodyError) -> Response:
         site = request.app.state.site
         path = path_of(request)
-        if path.startswith("/api/v1/"):
-            return answer(request, 401, "nobody is logged in", f"POST {site.base_path}/api/v1/login")
+        if path.startswith(PROGRAMS):
+            fix = f'show a token ("Authorization: Bearer noctis_…"), or POST {site.base_path}{API}login'
+            return answer(request, 401, "nobody is logged in", fix)
         login = f"{site.base_path}/login"
         if request.headers.get("hx-request") == "true":
             page = urlsplit(request.headers.get("hx-current-url", ""))
@@ -87,8 +95,12 @@ def install(app: FastAPI) -> None:
         return RedirectResponse(login, 303)
 
     @app.exception_handler(ForbiddenError)
-    def _forbidden(request: Request, _: ForbiddenError) -> Response:
-        return answer(request, 403, "your account may not do this", "ask an admin")
+    def _forbidden(request: Request, error: ForbiddenError) -> Response:
+        if error.token is None:
+            return answer(request, 403, "your account may not do this", "ask an admin")
+        found = answer(request, 403, error.token)
+        found.headers[CHALLENGE] = f'{BEARER}, error="insufficient_scope"'
+        return found
 
     @app.exception_handler(RequestValidationError)
     def _malformed(request: Request, error: RequestValidationError) -> Response:

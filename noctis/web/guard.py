@@ -1,7 +1,9 @@
 """What holds for every request and answer, whatever the route: an ASGI middleware.
 
 A request that changes something must come from our own pages (Sec-Fetch-Site, or Origin from browsers that do not say;
-a program that sends neither is no browser, and has nobody's cookie but its own). Answers carry the headers that keep a
+a program that sends neither is no browser, and has nobody's cookie but its own). One that only looks may come from
+elsewhere as a link that somebody follows, and as nothing else: no other site loads, frames or fetches anything of ours,
+not even one of our own host on another port, which browsers give our cookie to. Answers carry the headers that keep a
 browser from loading, framing, guessing or storing anything.
 """
 
@@ -14,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_MAX = 128 << 10  # bytes of a request: a thousand devices take 95 KB
 TOO_LARGE = "the request is too large"
+NOT_OURS = "this request did not come from a page of this server"
+DOCUMENT = ("document", None)  # Sec-Fetch-Dest of a page in a window
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
@@ -74,8 +78,8 @@ class Guard:
             return 400, "the Host header is malformed"
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return 400, "the address has a NUL character"
-        if scope["method"] not in SAFE and not self._is_ours(headers):
-            return 403, "this request did not come from a page of this server"
+        if not self._is_ours(headers) and not (scope["method"] in SAFE and _is_link(headers)):
+            return 403, NOT_OURS
         if _length(headers) > BODY_MAX:
             return 413, TOO_LARGE
         if headers.get("content-type", "").lstrip().lower().startswith("multipart/"):
@@ -93,6 +97,13 @@ class Guard:
             return urlsplit(origin).netloc == headers.get("host")
         except ValueError:
             return False
+
+
+def _is_link(headers: Headers) -> bool:
+    """Whether a browser follows a link, in a window of its own; one that does not say is believed (Fetch Metadata)."""
+    if "sec-fetch-site" not in headers:
+        return True
+    return headers.get("sec-fetch-mode", "navigate") == "navigate" and headers.get("sec-fetch-dest") in DOCUMENT
 
 
 class _Bounded:

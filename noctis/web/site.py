@@ -22,8 +22,10 @@ from noctis.repository.quarantine_list import FreshTable
 from noctis.silence import Watch as SilenceWatch
 from noctis.supervisor.control import Control
 from noctis.users.accounts import Accounts
+from noctis.users.bearers import Bearers
 from noctis.users.logins import Logins
 from noctis.users.sessions import Sessions
+from noctis.users.tokens import Tokens
 from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
 from noctis.web.downloads import Places
@@ -101,6 +103,10 @@ class Site:
         return Logins(self.engine, self.sessions)
 
     @cached_property
+    def bearers(self) -> Bearers:
+        return Bearers(self.engine)
+
+    @cached_property
     def silence(self) -> SilenceWatch:
         return SilenceWatch(self.engine, self.settings)
 
@@ -132,7 +138,14 @@ class Site:
         return Registry(self.engine, self.settings, actor=actor)
 
     def accounts(self, actor: str) -> Accounts:
-        return Accounts(self.engine, actor, self.sessions.forget)
+        return Accounts(self.engine, actor, self._forget)
+
+    def tokens(self, actor: str) -> Tokens:
+        return Tokens(self.engine, actor)
+
+    def _forget(self, account_id: int) -> None:
+        self.sessions.forget(account_id)
+        self.bearers.forget(account_id)
 
     def follow(self) -> bool:
         """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does."""

@@ -47,6 +47,11 @@ def test_everything_that_shall_be_told_is_told(make_noctis: MakeNoctis, server: 
     told(server, "110113", "110128")
     noctis.cli("device", "add", "central", "CT1")
     told(server, "110113", "110137")
+    noctis.run("user", "add", "ada", "--password-stdin", stdin="correct horse battery staple\n")
+    token = noctis.cli("user", "token", "add", "ada", "--name", "nightly").strip()
+    *_, made = told(server, "110113", "110137", count=3)
+    assert "nightly" in made.details[0]
+    assert token.removeprefix("noctis_") not in made.details[0]
     noctis.wait_listener("central")
     paths = write_study(tmp_path / "study", 3, study=UID, patient_id="P4711", name="Secretan^Nadia")
     senders.storescu(facility["port"], facility["ae_title"], paths, calling="CT1")

@@ -8,13 +8,22 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import RouteContext
 
 from noctis.users.roles import Right
-from noctis.web.access import COOKIE, allow, right_of, routes_of
+from noctis.web.access import COOKIE, allow, right_of, routes_of, takes_token
 from noctis.web.api.schemas import Problem
 from noctis.web.templating import render
 
 PREFIX = "/api/v1"
 router = APIRouter(include_in_schema=False)
 
+SCHEMES = {
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What POST /api/v1/login sets."},
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "noctis_ and 64 hexadecimal digits",
+        "description": "A token of yours: the page of your account makes one.",
+    },
+}
 PROBLEM = {
     "description": "It was not done: what is wrong, and what to do about it.",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
@@ -45,16 +54,17 @@ def _as_it_is(found: dict[str, Any], routes: list[RouteContext]) -> dict[str, An
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas["Problem"] = Problem.model_json_schema()
-    components["securitySchemes"] = {"session": {"type": "apiKey", "in": "cookie", "name": COOKIE}}
-    rights = {(each.path_format, method.lower()): right_of(each) for each in routes for method in each.methods or ()}
+    components["securitySchemes"] = SCHEMES
+    known = {(each.path_format, method.lower()): each for each in routes for method in each.methods or ()}
     for path, operations in found["paths"].items():
         for method, operation in operations.items():
             operation["responses"].pop("422", None)
             operation["responses"]["default"] = PROBLEM
-            right = rights[path, method]
+            route = known[path, method]
+            right = right_of(route)
             operation["x-right"] = right.name
             if right is not Right.OPEN:
-                operation["security"] = [{"session": []}]
+                operation["security"] = [{"session": []}, *([{"token": []}] if takes_token(route) else [])]
     return found
 
 

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from noctis.users.roles import Right
-from noctis.web.access import COOKIE, Caller, LoggedIn, allow
+from noctis.web.access import COOKIE, Caller, LoggedIn, address_of, allow
 from noctis.web.api.schemas import Body
+from noctis.web.api.tokens import Token, token_of
 from noctis.web.api.users import User, user_of
-from noctis.web.pages.login import address_of, delete_cookie, set_cookie
+from noctis.web.pages.login import delete_cookie, set_cookie
 from noctis.web.site import OnSite
 
 router = APIRouter(prefix="/api/v1", tags=["log-in"])
@@ -21,19 +22,24 @@ class Login(Body):
 
 
 class Me(BaseModel):
-    """Whose session this is."""
+    """Whose session or token this is."""
 
     user: User
     rights: list[str] = Field(description="What this account may do: " + ", ".join(each.name for each in Right))
+    token: Token | None = Field(description="The token that was shown; one that is read_only changes nothing.")
 
 
 def _me(caller: Caller) -> Me:
-    return Me(user=user_of(caller.account), rights=[right.name for right in Right if caller.may(right)])
+    return Me(
+        user=user_of(caller.account),
+        rights=[right.name for right in Right if caller.may(right)],
+        token=token_of(caller.token) if caller.token else None,
+    )
 
 
-@router.post("/login", dependencies=[allow(Right.OPEN)])
+@router.post("/login", dependencies=[allow(Right.OPEN, token=False)])
 def login(request: Request, response: Response, site: OnSite, body: Login) -> Me:
-    """Log in: the answer sets the cookie that all else wants."""
+    """Log in: the answer sets the cookie that all else wants, or a token in its place."""
     user = site.logins.log_in(body.name, body.password, address_of(request))
     if before := request.cookies.get(COOKIE):
         site.sessions.end(before)
@@ -41,7 +47,7 @@ def login(request: Request, response: Response, site: OnSite, body: Login) -> Me
     return _me(Caller(user.account))
 
 
-@router.post("/logout", dependencies=[allow(Right.OPEN)], status_code=204)
+@router.post("/logout", dependencies=[allow(Right.OPEN, token=False)], status_code=204)
 def logout(request: Request, response: Response, site: OnSite) -> None:
     """End this session; nothing happens without one."""
     if secret := request.cookies.get(COOKIE):

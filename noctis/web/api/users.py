@@ -1,4 +1,4 @@
-"""Users, for admins."""
+"""Users, for admins; no token opens any of it."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -57,13 +57,13 @@ def user_of(account: AccountRecord) -> User:
     return User(**values | {"locked_until": locked if locked and locked > datetime.now(UTC) else None})
 
 
-@router.get("", dependencies=[allow(Right.ADMINISTER)])
+@router.get("", dependencies=[allow(Right.ADMINISTER, token=False)])
 def list_users(site: OnSite) -> list[User]:
     """All users, by name."""
     return [user_of(each) for each in site.accounts("web").all()]
 
 
-@router.post("", dependencies=[allow(Right.ADMINISTER)], status_code=201)
+@router.post("", dependencies=[allow(Right.ADMINISTER, token=False)], status_code=201)
 def add_user(site: OnSite, caller: LoggedIn, body: NewUser) -> User:
     """Add a user."""
     added = site.accounts(caller.name).add(
@@ -72,13 +72,13 @@ def add_user(site: OnSite, caller: LoggedIn, body: NewUser) -> User:
     return user_of(added)
 
 
-@router.get("/{name}", dependencies=[allow(Right.ADMINISTER)])
+@router.get("/{name}", dependencies=[allow(Right.ADMINISTER, token=False)])
 def show_user(site: OnSite, name: Name) -> User:
     """One user."""
     return user_of(site.accounts("web").get(name))
 
 
-@router.patch("/{name}", dependencies=[allow(Right.ADMINISTER)])
+@router.patch("/{name}", dependencies=[allow(Right.ADMINISTER, token=False)])
 def edit_user(site: OnSite, caller: LoggedIn, name: Name, body: Changes) -> User:
     """Another role, facility or e-mail address. Ends the user's sessions when what they may do is another thing."""
     said = body.model_fields_set
@@ -91,25 +91,25 @@ def edit_user(site: OnSite, caller: LoggedIn, name: Name, body: Changes) -> User
     return user_of(edited)
 
 
-@router.put("/{name}/password", dependencies=[allow(Right.ADMINISTER)], status_code=204)
+@router.put("/{name}/password", dependencies=[allow(Right.ADMINISTER, token=False)], status_code=204)
 def set_password(site: OnSite, caller: LoggedIn, name: Name, body: Password) -> None:
-    """A new password. Ends the user's sessions, and the lock after wrong passwords."""
+    """A new password. Ends the user's sessions and tokens, and the lock after wrong passwords."""
     site.accounts(caller.name).set_password(name, body.password)
 
 
-@router.post("/{name}/unlock", dependencies=[allow(Right.ADMINISTER)], status_code=204)
+@router.post("/{name}/unlock", dependencies=[allow(Right.ADMINISTER, token=False)], status_code=204)
 def unlock(site: OnSite, caller: LoggedIn, name: Name) -> None:
     """Forget the wrong passwords."""
     site.accounts(caller.name).unlock(name)
 
 
-@router.delete("/{name}/sessions", dependencies=[allow(Right.ADMINISTER)], status_code=204)
+@router.delete("/{name}/sessions", dependencies=[allow(Right.ADMINISTER, token=False)], status_code=204)
 def log_out_user(site: OnSite, caller: LoggedIn, name: Name) -> None:
     """Log the user out everywhere."""
     site.accounts(caller.name).log_out(name)
 
 
-@router.delete("/{name}", dependencies=[allow(Right.ADMINISTER)], status_code=204)
+@router.delete("/{name}", dependencies=[allow(Right.ADMINISTER, token=False)], status_code=204)
 def remove_user(site: OnSite, caller: LoggedIn, name: Name) -> None:
     """Remove a user; the last admin stays."""
     site.accounts(caller.name).remove(name)

@@ -1,4 +1,5 @@
-"""/healthz, /readyz and /metrics: for programs, open to whoever reaches the port (`web.metrics` may close the last)."""
+"""/healthz, /readyz and /metrics: for programs, open to whoever reaches the port (`web.metrics` may close the last,
+which then wants a login, or a program's token)."""
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -29,6 +30,6 @@ def metrics(request: Request, site: OnSite) -> Response:
     if access == "off":
         raise NotFoundError("there are no metrics here", fix="web.metrics: open, or login")
     if access == "login":
-        Allow(Right.SEE_ALL)(request)
+        Allow(Right.SEE_ALL, token=True)(request)
     text, media_type = site.scrapes.text(request.headers.get("accept", ""))
     return Response(text, media_type=media_type)

@@ -10,7 +10,7 @@ from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.users import setup
 from noctis.users.logins import LoggedInAs
 from noctis.users.roles import Right
-from noctis.web.access import COOKIE, allow
+from noctis.web.access import COOKIE, address_of, allow
 from noctis.web.failures import status_of
 from noctis.web.site import OnSite, Site
 from noctis.web.templating import render
@@ -22,18 +22,17 @@ Name = Annotated[str, Form(max_length=200)]
 Password = Annotated[str, Form(max_length=5000)]
 
 
-def address_of(request: Request) -> str:
-    """Where a request comes from."""
-    return request.client.host if request.client else ""
-
-
 def set_cookie(request: Request, site: Site, answer: Response, secret: str) -> None:
-    """A session's secret, for pages of this server alone, out of reach of scripts."""
+    """A session's secret, for pages of this server alone, out of reach of scripts.
+
+    Lax: a link in a notification's mail opens its page. What else another site makes a browser ask for is the guard's
+    to refuse (guard.py), and nothing is changed by a GET.
+    """
     answer.set_cookie(
         COOKIE,
         secret,
         httponly=True,
-        samesite="strict",
+        samesite="lax",
         secure=site.https or request.scope["scheme"] == "https",
         path=site.base_path or "/",
     )
@@ -43,7 +42,7 @@ def delete_cookie(request: Request, site: Site, answer: Response) -> None:
     answer.delete_cookie(
         COOKIE,
         httponly=True,
-        samesite="strict",
+        samesite="lax",
         secure=site.https or request.scope["scheme"] == "https",
         path=site.base_path or "/",
     )

@@ -10,6 +10,7 @@ from noctis.users.accounts import AccountRecord
 from noctis.users.roles import Right, Role
 from noctis.web.access import LoggedIn, allow
 from noctis.web.failures import status_of
+from noctis.web.fields import RowId
 from noctis.web.pages.login import Name, Password
 from noctis.web.site import OnSite, Site
 from noctis.web.templating import render
@@ -25,10 +26,11 @@ ROLES = {
 DONE = {
     "added": "The user is added.",
     "edited": "The user is changed.",
-    "password": "The password is set; the user is logged out everywhere.",
+    "password": "The password is set; the user is logged out everywhere, and the user's API tokens have ended.",
     "unlocked": "The user can try again at once.",
     "logged-out": "The user is logged out everywhere.",
     "removed": "The user is removed.",
+    "token": "The token has ended.",
 }
 Choice = Annotated[str, Form(max_length=64)]
 Email = Annotated[str, Form(max_length=300)]
@@ -113,6 +115,13 @@ def log_out(site: OnSite, caller: LoggedIn, name: str) -> Response:
     return _on(site, f"/users/{account.name}?done=logged-out")
 
 
+@router.post("/users/{name}/tokens/{token}/remove", dependencies=[allow(Right.ADMINISTER)])
+def remove_token(site: OnSite, caller: LoggedIn, name: str, token: RowId) -> Response:
+    account = site.accounts("web").get(name)
+    site.tokens(caller.name).remove(token, account.name)
+    return _on(site, f"/users/{account.name}?done=token")
+
+
 @router.post("/users/{name}/remove", dependencies=[allow(Right.ADMINISTER)])
 def remove(request: Request, site: OnSite, caller: LoggedIn, name: str) -> Response:
     account = site.accounts("web").get(name)
@@ -147,7 +156,8 @@ def _list(request: Request, site: Site, *, status: int = 200, **said: Any) -> Re
 
 def _one(request: Request, site: Site, account: AccountRecord, *, status: int = 200, **said: Any) -> Response:
     form = {"role": str(account.role), "facility": account.facility or "", "email": account.email or ""}
-    values = {"account": account, "sessions": site.sessions.of(account)} | _common(site, form) | said
+    values = {"account": account, "sessions": site.sessions.of(account), "tokens": site.tokens("web").all(account.name)}
+    values |= _common(site, form) | said
     return render(request, "user.html", status=status, **values)
 
 

@@ -136,4 +136,4 @@ def test_with_the_database_away_nobody_is_believed_in_whose_sessions_have_ended(
                 continue
             with pytest.raises(DatabaseError):
                 sessions.account(secret, looking=True)
-        sessions._away_until = 0.0
+        sessions._believed.came_back()

@@ -55,6 +55,37 @@ def test_no_other_site_makes_a_browser_change_anything(route: Route, anonymous: 
         assert "did not come from a page" not in answer.text, headers
 
 
+LINK = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_another_site_can_link_to_us_and_load_nothing(anonymous: TestClient, method: str) -> None:
+    for path in ("/login", "/", "/api/v1/me", "/static/noctis.svg", "/nowhere"):
+        for site in ("cross-site", "same-site"):  # another port of our host is the same site, and has our cookie
+            found = {"Sec-Fetch-Site": site}
+            for kind in (
+                {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+                {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+                {"Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty"},
+                {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+                {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+                {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+            ):
+                answer = anonymous.request(method, path, headers=found | kind)
+                assert answer.status_code == 403, (path, site, kind)
+                has_the_headers(answer)
+            assert anonymous.request(method, path, headers=found | LINK).status_code != 403
+        for ours in ({}, {"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}):
+            kind = {"Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+            assert anonymous.request(method, path, headers=ours | kind).status_code != 403
+
+
+def test_a_link_changes_nothing_where_a_form_is_meant(anonymous: TestClient) -> None:
+    for route in UNSAFE:
+        answer = anonymous.request(route.method, route.address(), headers=LINK | {"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 403
+
+
 def test_methods_that_change_something_are_the_ones_that_are_guarded() -> None:
     assert {route.method for route in ROUTES} <= {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
     assert {"GET", "HEAD", "OPTIONS"} == guard.SAFE
@@ -281,7 +312,7 @@ def test_the_cookie_is_out_of_reach(site: Site) -> None:
         body = {"json": form} if "api" in path else {"data": form}
         (cookie,) = client.post(path, **body).headers.get_list("set-cookie")  # type: ignore[arg-type]
         flags = {each.strip().lower() for each in cookie.split(";")[1:]}
-        assert {"httponly", "samesite=strict", "path=/"} <= flags
+        assert {"httponly", "samesite=lax", "path=/"} <= flags
         assert ("secure" in flags) is (scheme == "https")
         assert not any(flag.startswith(("domain", "max-age", "expires")) for flag in flags)  # gone with the browser
         assert cookie.startswith(f"{COOKIE}=")

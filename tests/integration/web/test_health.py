@@ -299,7 +299,7 @@ def test_the_spool_is_counted_here_while_no_archiver_tells_of_it(
 
 
 def test_who_may_read_them(settings: Settings, log_in: LogIn) -> None:
-    for access, expected in (("open", 200), ("login", 303), ("off", 404)):
+    for access, expected in (("open", 200), ("login", 401), ("off", 404)):
         site = Site(with_metrics(settings, access))
         client = TestClient(create_app(site), base_url=ORIGIN, follow_redirects=False)
         assert client.get("/metrics").status_code == expected, access

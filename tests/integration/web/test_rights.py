@@ -2,7 +2,8 @@
 
 Each route declares the right that it wants (`noctis.web.access`). Here every role, and nobody, asks every route; who
 has not the right is kept out, who has it gets past. A facility's account finds no other facility, whatever a path, a
-query or a UID names, and nothing of another facility stands in any answer.
+query or a UID names, and nothing of another facility stands in any answer. The same for tokens, which open the API
+alone, and of that nothing that is about accounts, passwords, sessions and tokens.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from sqlalchemy import insert, select
 
 from noctis.archiver.filing import Filer
 from noctis.db.engine import reading
-from noctis.db.models import Account, AssociationRecord, Device, Facility, Quarantined, Refusal, Study
+from noctis.db.models import AssociationRecord, Base, Quarantined
 from noctis.facilities.records import DeviceRecord
 from noctis.facilities.registry import Registry
 from noctis.users.accounts import AccountRecord
@@ -35,7 +36,12 @@ REVIEWED = {
     "GET /": "the caller's own facility alone",
     "GET /quarantine": "the caller's own facility alone (Caller.scope)",
     "GET /api/v1/quarantine": "the same",
-    "GET /account": "the caller's own account and sessions",
+    "GET /account": "the caller's own account, sessions and tokens",
+    "POST /account/tokens": "the caller's own",
+    "POST /account/tokens/{token}/remove": "the caller's own, by the account",
+    "GET /api/v1/tokens": "the caller's own",
+    "POST /api/v1/tokens": "the caller's own",
+    "DELETE /api/v1/tokens/{token}": "the caller's own, by the account",
     "POST /account/password": "the caller's own",
     "POST /account/sessions/end": "the caller's own, by the account",
     "POST /account/sessions/end-all": "the caller's own",
@@ -73,8 +79,12 @@ def backend() -> str:
     return "sqlite"
 
 
+NO_TOKEN = ("/api/v1/users", "/api/v1/tokens")  # below the API
+SESSION, TOKEN, READING_TOKEN = "session", "token", "token that only reads"
+
+
 class Callers:
-    """Clients, each request with a session of its own: one may end it."""
+    """Clients, each request with a session of its own, as one may end it, or with a token."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -86,13 +96,24 @@ class Callers:
             role: accounts.add(str(role), PASSWORD, role, facility="central" if role is Role.FACILITY else None)
             for role in Role
         }
+        tokens = site.tokens("test")
+        self._tokens = {
+            (role, kind): tokens.add(str(role), kind, read_only=kind == READING_TOKEN).secret
+            for role in Role
+            for kind in (TOKEN, READING_TOKEN)
+        }
 
-    def ask(self, role: Role | None, route: Route, address: str | None = None) -> tuple[int, str, str]:
+    def ask(
+        self, role: Role | None, route: Route, address: str | None = None, *, by: str = SESSION
+    ) -> tuple[int, str, str]:
         """Status, where it leads to, and the text."""
         self._client.cookies.clear()
-        if role is not None:
+        headers = {}
+        if role is not None and by == SESSION:
             self._client.cookies.set(COOKIE, self._site.sessions.start(self._accounts[role], "127.0.0.1"))
-        answer = self._client.request(route.method, address or route.address())
+        elif role is not None:
+            headers["Authorization"] = f"Bearer {self._tokens[role, by]}"
+        answer = self._client.request(route.method, address or route.address(), headers=headers)
         assert answer.status_code != 500, f"{route} as {role}: {answer.text[:500]}"
         return answer.status_code, answer.headers.get("location", ""), answer.text
 
@@ -135,23 +156,51 @@ def test_every_route_lets_in_who_has_its_right_and_nobody_else(callers: Callers)
     assert wrong == []
 
 
-def test_another_facility_is_not_there_for_a_facilitys_account(callers: Callers) -> None:
+def expected_of_token(route: Route, role: Role, kind: str) -> str | None:
+    if route.right is Right.OPEN:
+        return None
+    if not route.is_api:
+        return "nobody"
+    opened = not route.path.startswith(NO_TOKEN) and (route.is_safe or kind == TOKEN)
+    return None if opened and RIGHTS[role] >= route.right else "forbidden"
+
+
+@pytest.mark.parametrize("kind", [TOKEN, READING_TOKEN])
+def test_a_token_opens_of_the_api_what_its_account_may_and_no_page(callers: Callers, kind: str) -> None:
     wrong = []
     for route in ROUTES:
-        if RIGHTS[Role.FACILITY] < route.right or route.right is Right.OPEN:
+        for role in Role:
+            status, location, _ = callers.ask(role, route, by=kind)
+            kept_out = is_kept_out(status, location)
+            if route.path in ("/login", "/logout", "/api/v1/login"):  # see above
+                kept_out = None
+            if kept_out != expected_of_token(route, role, kind):
+                wrong.append(f"{route} ({route.right.name}) with a {kind} of {role}: {status} {location}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("by", [SESSION, TOKEN])
+def test_another_facility_is_not_there_for_a_facilitys_account(callers: Callers, by: str) -> None:
+    wrong = []
+    for route in ROUTES:
+        if RIGHTS[Role.FACILITY] < route.right or route.right is Right.OPEN or not is_open_to(by, route):
             continue
         own, there = route.address(), route.address(slug="strangers")
         named = [f"{own}?facility=strangers", f"{own}?facility=central&facility=strangers"]
         if "slug" in route.parameters:
             named += [there, f"{there}?facility=central"]
         for address in named:
-            status, _, text = callers.ask(Role.FACILITY, route, address)
-            nowhere = callers.ask(Role.FACILITY, route, address.replace("strangers", "nowhere-at-all"))
+            status, _, text = callers.ask(Role.FACILITY, route, address, by=by)
+            nowhere = callers.ask(Role.FACILITY, route, address.replace("strangers", "nowhere-at-all"), by=by)
             if status != 404 or nowhere[0] != 404:
                 wrong.append(f"{route}: {address} is answered with {status}")
             # Whether there is such a facility cannot be told from the answer either.
             assert text.replace("strangers", "…") == nowhere[2].replace("nowhere-at-all", "…")
     assert wrong == []
+
+
+def is_open_to(by: str, route: Route) -> bool:
+    return by == SESSION or (route.is_api and not route.path.startswith(NO_TOKEN))
 
 
 def test_routes_without_a_facility_in_their_path_were_looked_at() -> None:
@@ -165,10 +214,13 @@ def test_routes_without_a_facility_in_their_path_were_looked_at() -> None:
 
 @pytest.mark.usefixtures("filed")
 def test_nothing_is_changed_by_looking(site: Site, callers: Callers) -> None:
+    """But when a session was seen last, and who asked for what: links from elsewhere are followed with the cookie."""
+
     def kept() -> dict[str, list[Any]]:
-        tables = (Facility, Device, Account, Study, Quarantined, Refusal)
+        tables = [each for each in Base.metadata.sorted_tables if each.name not in ("web_session", "event")]
+        assert {"facility", "account", "api_token", "study", "notification_rule"} <= {each.name for each in tables}
         with reading(site.engine) as connection:
-            return {each.__tablename__: list(connection.execute(select(each.__table__))) for each in tables}
+            return {each.name: list(connection.execute(select(each))) for each in tables}
 
     before = kept()
     for route in ROUTES:
@@ -220,16 +272,19 @@ def held(site: Site, filed: None) -> str:
         return str(connection.scalar(select(Quarantined.name).where(Quarantined.facility_id == other)))
 
 
-def test_nothing_of_another_facility_stands_in_any_answer(callers: Callers, held: str) -> None:
+@pytest.mark.parametrize("by", [SESSION, TOKEN])
+def test_nothing_of_another_facility_stands_in_any_answer(callers: Callers, held: str, by: str) -> None:
     wrong = []
     for route in ROUTES:
         if RIGHTS[Role.FACILITY] < route.right or not route.is_safe or route.path in OPEN_TO_ALL:
+            continue
+        if not is_open_to(by, route):
             continue
         # The other facility's UIDs below one's own slug; and half of its patient's name, as it may be searched for.
         known = UIDS | {"name": held}
         places = {name: value for name in route.parameters for key, value in known.items() if key in name}
         for query in ("", "?q=zyxwv", "?patient=zyxwv*", f"?study={UIDS['study']}&modality=CT"):
-            status, _, text = callers.ask(Role.FACILITY, route, route.address(**places) + query)
+            status, _, text = callers.ask(Role.FACILITY, route, route.address(**places) + query, by=by)
             wrong += [f"{route}{query}: {status}, has {each}" for each in FOREIGN if each in text]
     assert wrong == []
 

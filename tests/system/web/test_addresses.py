@@ -77,7 +77,7 @@ def _send(noctis: Noctis, instances: list[tuple[bytes, bytes, bytes]]) -> None:
 
 def _instances() -> Iterator[tuple[bytes, bytes, bytes]]:
     """Each odd UID as a study's, its series' and its instance's; some beside sound ones."""
-    for at, odd in enumerate(ODD):
+    for odd in ODD:
         yield odd, odd, odd
     for at, odd in enumerate((b"a/../b", b"?c#d", b"..", b"1 / 2")):
         plain = f"1.2.826.8.{at}".encode()

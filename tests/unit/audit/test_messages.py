@@ -144,6 +144,71 @@ def test_what_leaves_the_quarantine(action: str, code: str) -> None:
     assert told(event(action, "0001-x.dcm")).objects(STUDY) == []
 
 
+def session(action: str, subject: str = "ada", actor: str = "ada", **detail: Any) -> Received:
+    (message,) = writer().event(EventRow(1, AT, actor, action, subject, detail), Studies())
+    return received(message)
+
+
+@pytest.mark.parametrize(
+    ("action", "detail", "kind", "outcome", "said"),
+    [
+        ("session.login", {}, "110122", "0", ""),
+        ("session.refused", {"reason": "wrong password"}, "110122", "4", "wrong password"),
+        ("session.refused", {"reason": "locked"}, "110122", "8", "locked"),
+        ("token.used", {"id": 7, "token": "nightly"}, "110122", "0", "token 7 (nightly)"),
+        ("token.refused", {"reason": "expired", "id": 7, "token": "n"}, "110122", "4", "token 7 (n): expired"),
+        ("session.logout", {}, "110123", "0", ""),
+        ("user.logged_out", {"sessions": 2}, "110123", "0", "everywhere, by ada; sessions: 2"),
+    ],
+)
+def test_who_comes_and_goes(action: str, detail: dict[str, Any], kind: str, outcome: str, said: str) -> None:
+    """PS3.15 A.5.3.12: a person with a network access point, the node, and no object."""
+    found = session(action, **detail, address="192.0.2.9")
+    assert (found.id, found.type, found.action, found.outcome, found.text) == ("110114", kind, "E", outcome, said)
+    assert found.priority == (85 if outcome == "0" else 84)
+    assert found.users == ["ada@front.example", "noctis-1"]
+    assert found.requestors == ["ada@front.example"]
+    person = found.root.find("ActiveParticipant")
+    assert (person.get("NetworkAccessPointID"), person.get("NetworkAccessPointTypeCode")) == ("192.0.2.9", "2")
+    assert found.root.find("ParticipantObjectIdentification") is None
+
+
+def test_who_comes_from_nowhere_or_is_nobody() -> None:
+    """An access point is mandatory: where none was noted it is this machine. A name that nobody has is not told."""
+    person = session("session.logout").root.find("ActiveParticipant")
+    assert (person.get("NetworkAccessPointID"), person.get("NetworkAccessPointTypeCode")) == ("front.example", "1")
+    stranger = session("session.refused", "", "nobody", address="192.0.2.9", reason="no such user")
+    assert stranger.requestors == ["nobody@front.example"]
+    other = session("user.logged_out", "bob", "ada", sessions=1)
+    assert other.requestors == ["bob@front.example"]
+    assert "by ada" in other.text
+
+
+@pytest.mark.parametrize(
+    ("action", "kind", "outcome"),
+    [
+        ("user.added", "110137", "0"),
+        ("user.edited", "110137", "0"),
+        ("user.password_set", "110137", "0"),
+        ("user.unlocked", "110137", "0"),
+        ("user.removed", "110137", "0"),
+        ("token.added", "110137", "0"),
+        ("token.removed", "110137", "0"),
+        ("user.locked", "110137", "8"),
+        ("session.address_locked", "110126", "8"),
+        ("token.address_locked", "110126", "8"),
+    ],
+)
+def test_what_becomes_of_accounts(action: str, kind: str, outcome: str) -> None:
+    """Security Alerts; what Noctis did against guessing held, which is a serious failure and no major one."""
+    found = session(action, "bob", "ada", id=7)
+    assert (found.id, found.type, found.outcome) == ("110113", kind, outcome)
+    assert found.requestors == ["noctis-1"]
+    assert found.users == ["noctis-1", "ada@front.example"]
+    assert found.objects(NODE if kind == "110126" else "12") == ["bob"]
+    assert f"{action} bob" in found.details[0]
+
+
 @pytest.mark.parametrize(
     ("action", "kind"),
     [
