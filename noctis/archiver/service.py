@@ -23,7 +23,7 @@ from noctis.archiver.usage import UsageWriter
 from noctis.config import Settings
 from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
-from noctis.errors import ExitCode, NoctisError
+from noctis.errors import ExitCode, NoctisError, UpgradingError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.observability.words import BATCH, LAG
 from noctis.repository import notices, quarantine_rows, spool
@@ -153,7 +153,7 @@ class Archiver:
             try:
                 self._look()
                 if not self._checked:
-                    require_current(self._engine)
+                    require_current(self._engine, self._home)
                     self._checked = True
                 begun = time.monotonic()
                 busy = self.turn()
@@ -316,10 +316,12 @@ class Archiver:
     def _away(self, error: Exception) -> None:
         """Say so once; hints that come meanwhile are taken, and the spool is looked at."""
         self._checked = False
-        self._scoreboard.error(str(error))
+        upgrading = isinstance(error, UpgradingError)
+        if not upgrading:
+            self._scoreboard.error(str(error))
         if not self._down:
             self._down = True
-            log.error("archiver.waiting", error=str(error))
+            (log.info if upgrading else log.error)("archiver.waiting", error=str(error))
 
     def _back(self) -> None:
         self._backoff = BACKOFF_SECONDS[0]

@@ -22,7 +22,7 @@ from noctis.audit.syslog import Sender, encode
 from noctis.config import Settings
 from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
-from noctis.errors import ExitCode, NoctisError
+from noctis.errors import ExitCode, NoctisError, UpgradingError
 from noctis.observability.scoreboard import Counter, Scoreboard
 
 log = structlog.get_logger()
@@ -110,7 +110,7 @@ class Service:
         return turn.more
 
     def _begin(self) -> None:
-        require_current(self._engine)
+        require_current(self._engine, self._settings.paths)
         found = cursors.load(self._path)
         self._saved = self._sent = self._feed.begin(self._since) if found is None else self._feed.checked(found)
         if self._saved is not found:
@@ -168,6 +168,12 @@ class Service:
     def _away(self, error: Exception) -> None:
         self._rewind()
         text = str(error) if isinstance(error, NoctisError) else f"{self._settings.audit.syslog}: {_reason(error)}"
+        upgrading = isinstance(error, UpgradingError)
+        if not self._down:
+            self._down = True
+            (log.info if upgrading else log.error)("audit.waiting", error=text)
+        if upgrading:
+            return
         self._scoreboard.error(text)
         if not self._scoreboard.get(Counter.OLDEST_NS):
             self._scoreboard.set(Counter.OLDEST_NS, time.time_ns())
@@ -175,9 +181,6 @@ class Service:
             self._scoreboard.set(Counter.PENDING, self._feed.waiting(self._sent))
         except NoctisError:
             pass  # the database is what is away
-        if not self._down:
-            self._down = True
-            log.error("audit.waiting", error=text)
 
     def _back(self) -> None:
         self._backoff = BACKOFF_SECONDS[0]

@@ -1,8 +1,9 @@
 """The watcher: a small process that keeps `run/facilities.json` true to the facilities table.
 
 It looks at the table every `supervisor.watch_seconds`, so that a change by plain SQL is followed within a second, and
-at once on SIGHUP. The database being down is no error of the listeners': the last snapshot stays in force. The parent
-looks only at the file, so a database that hangs never holds up the supervision.
+at once on SIGHUP. The database being down is no error of the listeners': the last snapshot stays in force, as it does
+while the schema is not this release's: a table that is half upgraded, or made anew, says nothing. The parent looks only
+at the file, so a database that hangs never holds up the supervision.
 """
 
 import contextlib
@@ -16,7 +17,8 @@ from sqlalchemy import Engine
 
 from noctis.config import Settings
 from noctis.db.engine import make_engine
-from noctis.errors import ExitCode, NoctisError
+from noctis.db.migrate import require_current
+from noctis.errors import ExitCode, NoctisError, UpgradingError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import Snapshot, write_if_changed
 from noctis.observability.scoreboard import Counter, Scoreboard
@@ -61,9 +63,12 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     engine = make_engine(settings)
     wait = settings.supervisor.watch_seconds
     refused: tuple[str, ...] = ()
-    down = False
+    down = checked = False
     while not stopping:
         try:
+            if not checked:
+                require_current(engine, settings.paths)
+                checked = True
             snapshot = refresh(settings, engine)
             if snapshot.refused_rows != refused:
                 refused = snapshot.refused_rows
@@ -75,10 +80,16 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
                 log.info("database.back")
             wait = settings.supervisor.watch_seconds
         except (NoctisError, OSError) as error:
-            scoreboard.error(str(error))
+            checked = False
+            upgrading = isinstance(error, UpgradingError)
+            if not upgrading:
+                scoreboard.error(str(error))
             if not down:
                 down = True
-                log.error("database.down", error=str(error))
+                if upgrading:
+                    log.info("watcher.waiting", reason=str(error))
+                else:
+                    log.error("database.down", error=str(error))
             wait = min(max(wait * 2, 0.5), RETRY_MAX_SECONDS)
         scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
         with contextlib.suppress(InterruptedError):

@@ -22,7 +22,7 @@ from noctis.config import Settings
 from noctis.db.engine import make_engine, reachable, reading
 from noctis.db.migrate import require_current
 from noctis.db.notifying import NotifierState
-from noctis.errors import ExitCode, NoctisError
+from noctis.errors import ExitCode, NoctisError, UpgradingError
 from noctis.notify import observers, outbox
 from noctis.notify.conditions import Conditions
 from noctis.notify.dispatcher import CLOSE_SECONDS, Dispatcher
@@ -137,7 +137,7 @@ class Notifier:
             The database is away. Nothing is lost.
         """
         if not self._checked:
-            require_current(self._engine)
+            require_current(self._engine, self._settings.paths)
             self._checked = True
         self._write_results()
         leads = self._lead.held()
@@ -270,10 +270,12 @@ class Notifier:
 
     def _away(self, error: Exception) -> None:
         self._checked = False
-        self._scoreboard.error(str(error))
+        upgrading = isinstance(error, UpgradingError)
+        if not upgrading:
+            self._scoreboard.error(str(error))
         if not self._down:
             self._down = True
-            log.error("notifier.waiting", error=str(error))
+            (log.info if upgrading else log.error)("notifier.waiting", error=str(error))
 
     def _back(self) -> None:
         self._backoff = BACKOFF_SECONDS[0]
