@@ -317,7 +317,7 @@ def _runs(options: argparse.Namespace, scratch: Scratch, console: Console) -> It
             url = None
             if database == "PostgreSQL":
                 url = stack.enter_context(
-                    fresh_database(options.database_url or stack.enter_context(_server()), "pages")
+                    fresh_database(options.database_url or stack.enter_context(server()), "pages")
                 )
             home = str(scratch.store())
             settings = load_settings(options={"home": home, "database": {"url": url}})
@@ -326,7 +326,7 @@ def _runs(options: argparse.Namespace, scratch: Scratch, console: Console) -> It
 
 
 @contextmanager
-def _server() -> Iterator[str]:
+def server() -> Iterator[str]:
     """The tests' PostgreSQL server, in its own defaults."""
     from tests.postgres import PostgresServer
 

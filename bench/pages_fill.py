@@ -139,14 +139,20 @@ def first_name(number: int) -> str:
     return (_SYLLABLES[number % len(_SYLLABLES)] + _SYLLABLES[number // len(_SYLLABLES) % 24] + "a").capitalize()
 
 
-def fill(settings: Settings, studies: int) -> Filled:
-    """Fill an empty, migrated database."""
+def fill(settings: Settings, studies: int, *, words: bool = True) -> Filled:
+    """Fill an empty, migrated database.
+
+    Parameters
+    ----------
+    words
+        False: its schema is older than the words that studies are found by (0004).
+    """
     engine = make_engine(settings, cache_kib=256 << 10)
     try:
         registry = Registry(engine, settings, "bench")
         records = [registry.add(f"Hospital {number}") for number in range(1, FACILITIES + 1)]
         source = _Source(studies, [(each.id, each.slug) for each in records])
-        last = _fill_studies(engine, source, studies)
+        last = _fill_studies(engine, source, studies, words)
         with engine.begin() as connection:
             _fill_parts(connection, studies)
         _settle(engine)
@@ -166,7 +172,7 @@ def fill(settings: Settings, studies: int) -> Filled:
     )
 
 
-def _fill_studies(engine: Engine, source: _Source, studies: int) -> dict[str, Any]:
+def _fill_studies(engine: Engine, source: _Source, studies: int, words: bool) -> dict[str, Any]:
     """Their rows and words; the last study that has many instances."""
     last: dict[str, Any] = {}
     with engine.begin() as connection:
@@ -175,14 +181,17 @@ def _fill_studies(engine: Engine, source: _Source, studies: int) -> dict[str, An
         for first in range(0, studies, BATCH):
             rows = [source.study(number) for number in range(first, min(first + BATCH, studies))]
             last = next((row for row in reversed(rows) if row["instances"] >= 100), rows[-1])
-            _put(connection, Study.__table__.name, list(rows[0]), (tuple(row.values()) for row in rows))
-            _put(connection, "new_term", ["term", "study_id", "facility_id"], _terms(rows))
-        connection.execute(
-            text(
-                "INSERT INTO study_term (term, study_id, facility_id)"
-                " SELECT term, study_id, facility_id FROM new_term ORDER BY term, study_id"
+            names = [name for name in rows[0] if words or name != "words"]
+            _put(connection, Study.__table__.name, names, (tuple(row[name] for name in names) for row in rows))
+            if words:
+                _put(connection, "new_term", ["term", "study_id", "facility_id"], _terms(rows))
+        if words:
+            connection.execute(
+                text(
+                    "INSERT INTO study_term (term, study_id, facility_id)"
+                    " SELECT term, study_id, facility_id FROM new_term ORDER BY term, study_id"
+                )
             )
-        )
         connection.execute(text("DROP TABLE new_term"))
     return last
 

@@ -84,7 +84,7 @@ def _cpu_seconds(processes: list[psutil.Process]) -> float:
     return total
 
 
-def _free_ports(count: int) -> int:
+def free_ports(count: int) -> int:
     """The first of so many consecutive ports that nobody listens on."""
     starts = list(_PORTS[: -count or None])
     random.shuffle(starts)
@@ -148,7 +148,7 @@ def find(program: str, package: str) -> str:
 @contextlib.contextmanager
 def noctis(home: Path, *, nodelay: bool = False, durability: str = "strict", workers: int = 1) -> Iterator[Receiver]:
     """Noctis under supervision, with one facility; measured on the facility's own port."""
-    port = _free_ports(3)
+    port = free_ports(3)
     environment = _environment(
         nodelay,
         NOCTIS_HOME=str(home),
@@ -180,7 +180,7 @@ def noctis(home: Path, *, nodelay: bool = False, durability: str = "strict", wor
 @contextlib.contextmanager
 def orthanc(home: Path, *, nodelay: bool = False) -> Iterator[Receiver]:
     """Orthanc with its SQLite index; of its defaults only its places, ports and its web server are changed."""
-    port = _free_ports(2)
+    port = free_ports(2)
     config = {
         "Name": "Bench",
         "StorageDirectory": str(home / "storage"),
@@ -199,7 +199,7 @@ def orthanc(home: Path, *, nodelay: bool = False) -> Iterator[Receiver]:
 @contextlib.contextmanager
 def storescp(home: Path, *, nodelay: bool = False) -> Iterator[Receiver]:
     """dcmtk's storescp: no index, no fsync; `--fork`, since without it the second association waits."""
-    port = _free_ports(1)
+    port = free_ports(1)
     (home / "files").mkdir()
     command = [find("storescp", "dcmtk"), "--fork", "-od", str(home / "files"), str(port)]
     process = _popen(command, home, _environment(nodelay))
@@ -210,7 +210,7 @@ def storescp(home: Path, *, nodelay: bool = False) -> Iterator[Receiver]:
 @contextlib.contextmanager
 def pynetdicom(home: Path, *, nodelay: bool = False) -> Iterator[Receiver]:
     """Stock pynetdicom with a handler that writes the file: no index, no fsync."""
-    port = _free_ports(1)
+    port = free_ports(1)
     command = [sys.executable, str(Path(__file__).with_name("stock.py")), str(port), str(home)]
     process = _popen(command, home, _environment(nodelay))
     with _started(Receiver("pynetdicom", port, "STOCK", process, home)) as receiver:

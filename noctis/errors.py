@@ -52,6 +52,10 @@ class DatabaseError(NoctisError):
     """The database cannot be reached, is not migrated, or is of a newer version."""
 
 
+class UpgradingError(DatabaseError):
+    """The database is being upgraded to this release's schema: nothing is wrong, it takes its time."""
+
+
 class NotFoundError(UsageError):
     """No such facility, device, study or quarantined instance."""
 

@@ -294,7 +294,7 @@ def file_spool_once(
     own = make_engine(settings) if engine is None else engine
     totals = dict.fromkeys(Result, 0)
     try:
-        require_current(own)
+        require_current(own, settings.paths)
         filer = Filer(own, settings)
         filer.clear_incoming()
         waiting = list(slots.everything_waiting(settings.paths.spool))

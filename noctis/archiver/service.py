@@ -125,14 +125,14 @@ class Archiver:
             try:
                 self._look()
                 if not self._checked:
-                    require_current(self._engine)
+                    require_current(self._engine, self._home)
                     self._checked = True
                 begun = time.monotonic()
                 busy = self.turn()
                 self._outage.over(pending=self._backlog.pending)
             except (NoctisError, OSError) as error:
                 self._checked = False
-                stop.wait(self._outage.met(str(error)))  # hints that come meanwhile are taken, the spool is looked at
+                stop.wait(self._outage.met(error))  # hints that come meanwhile are taken, the spool is looked at
                 continue
             if not busy and not stop.received:
                 stop.wait(self._idle_seconds(), self._hints.fileno())

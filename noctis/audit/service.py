@@ -21,7 +21,7 @@ from noctis.audit.syslog import Sender, encode
 from noctis.config import Settings
 from noctis.db.engine import make_engine
 from noctis.db.migrate import require_current
-from noctis.errors import ExitCode, NoctisError
+from noctis.errors import ExitCode, NoctisError, UpgradingError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.outage import Outage
 from noctis.stop import Stop
@@ -108,7 +108,7 @@ class Service:
         return turn.more
 
     def _begin(self) -> None:
-        require_current(self._engine)
+        require_current(self._engine, self._settings.paths)
         found = cursors.load(self._path)
         self._saved = self._sent = self._feed.begin(self._since) if found is None else self._feed.checked(found)
         if self._saved is not found:
@@ -166,6 +166,8 @@ class Service:
     def _away(self, error: Exception) -> float:
         """Seconds until the next attempt."""
         self._rewind()
+        if isinstance(error, UpgradingError):
+            return self._outage.met(error)
         if not self._scoreboard.get(Counter.OLDEST_NS):
             self._scoreboard.set(Counter.OLDEST_NS, time.time_ns())
         try:
@@ -173,7 +175,7 @@ class Service:
         except NoctisError:
             pass  # the database is what is away
         known = isinstance(error, NoctisError)
-        return self._outage.met(str(error) if known else f"{self._settings.audit.syslog}: {_reason(error)}")
+        return self._outage.met(error, None if known else f"{self._settings.audit.syslog}: {_reason(error)}")
 
     def _back(self) -> None:
         self._scoreboard.set(Counter.OLDEST_NS, 0)

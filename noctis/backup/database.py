@@ -31,7 +31,7 @@ def snapshot(engine: Engine, settings: Settings, target: Path) -> None:
     DatabaseError
         It cannot be read, or has another schema than this release's.
     """
-    migrate.require_current(engine)
+    migrate.require_current(engine, settings.paths)
     file = sqlite_file(engine)
     if file is not None:
         migrate.backup_sqlite(file, target)

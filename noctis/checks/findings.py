@@ -19,6 +19,7 @@ from noctis.checks.privacy import readable_by_others
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
+from noctis.db.upgrading import under_way
 from noctis.errors import NoctisError
 from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.home import Home, owner_of, user_name, whoami
@@ -126,6 +127,10 @@ def check_database(settings: Settings) -> Iterator[Finding]:
             migrate.require_sound(engine)
             yield Finding("database", True, f"{url} is reachable and has this release's schema")
         else:
+            if (upgrade := under_way(settings.paths)) is not None:
+                text = f"{upgrade.sentence}; what arrives is received, and filed when it is done"
+                yield Finding("database", False, text, upgrade.fix)
+                return
             found = f"schema {state.current}" if state.current else "no tables yet"
             text = f"{url} has {found}; this release wants schema {state.head}"
             yield Finding("database", False, text, "noctis db upgrade")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from noctis.config import Settings
+from noctis.db.upgrading import under_way
 from noctis.errors import NoctisError
 from noctis.facilities.snapshot import SnapshotReader
 from noctis.home import Home
@@ -85,7 +86,7 @@ def database_status(place: Place) -> tuple[dict[str, Any], dict[str, Any] | None
     engine = make_engine(place.settings, pooled=False)
     usage = None
     try:
-        document = look_at_database(engine)
+        document = look_at_database(engine, place.home)
         if document["up_to_date"]:
             with contextlib.suppress(NoctisError):
                 usage = against_quotas(place, archived_usage(engine))
@@ -94,17 +95,22 @@ def database_status(place: Place) -> tuple[dict[str, Any], dict[str, Any] | None
     return document, usage
 
 
-def look_at_database(engine: "Engine") -> dict[str, Any]:
-    """Whether it is reachable, and of this release."""
+def look_at_database(engine: "Engine", home: Home) -> dict[str, Any]:
+    """Whether it is reachable, and of this release; or how far its upgrade is (`upgrade`, else None)."""
     from noctis.db import migrate
 
     document: dict[str, Any] = {"url": engine.url.render_as_string(hide_password=True), "reachable": False}
+    document["upgrade"] = None
     try:
         state = migrate.schema_state(engine)
     except NoctisError as error:
         return document | {"schema": None, "up_to_date": False, "error": error.message}
-    problem = None if state.up_to_date else "its schema is not this release's: noctis db upgrade"
-    return document | {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": problem}
+    document |= {"reachable": True, "schema": state.current, "up_to_date": state.up_to_date, "error": None}
+    if not state.up_to_date:
+        found = under_way(home)
+        document["upgrade"] = None if found is None else found.as_json()
+        document["error"] = found.sentence if found else "its schema is not this release's: noctis db upgrade"
+    return document
 
 
 def against_quotas(place: Place, used: "dict[str, Usage]") -> dict[str, Any]:

@@ -85,7 +85,7 @@ class App:
             self.open_home()
             engine = make_engine(self.settings)
             click.get_current_context().call_on_close(engine.dispose)
-            migrate.require_current(engine)
+            migrate.require_current(engine, self.home)
             self._engine = engine
         return self._engine
 
@@ -99,7 +99,7 @@ class App:
         engine = make_engine(self.settings, pooled=False)
         try:
             if migrate.schema_state(engine).current is None:
-                self.tell_recovered(upgrade(engine, self.settings, self.actor)[1], err=True)
+                self.tell_recovered(upgrade(engine, self.settings, self.actor, event=False).recovered, err=True)
         finally:
             engine.dispose()
 

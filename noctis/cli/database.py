@@ -13,7 +13,7 @@ from noctis.cli.archive import answer, counts, progress_bar
 from noctis.cli.common import App, emit_json, json_option
 from noctis.cli.events import note
 from noctis.config import home_is_explicit
-from noctis.errors import DatabaseError, ExitCode, NoctisError, UsageError
+from noctis.errors import DatabaseError, ExitCode, NoctisError, UpgradingError, UsageError
 from noctis.home import whoami
 
 if TYPE_CHECKING:
@@ -38,22 +38,26 @@ def connect(app: App, *, create: bool = False) -> "Engine":
 @click.pass_obj
 def upgrade(app: App) -> None:
     """Bring the schema to this release's version; makes home and database when they are missing."""
-    from noctis.db import migrate
+    from noctis.db import migrate, upgrading
+    from noctis.db.upgrading import Progress
     from noctis.facilities import recover
 
     engine = connect(app, create=True)
-    before = migrate.schema_state(engine)
-    if before.up_to_date:
-        click.echo(f"The database has this release's schema already ({before.head}).")
+    state = migrate.schema_state(engine)
+    if state.up_to_date:
+        click.echo(f"The database has this release's schema already ({state.head}).")
         return
-    if before.current is not None and engine.dialect.name == "sqlite":
-        kept = app.home.sqlite.with_name(f"{app.home.sqlite.name}.before-{before.head}")
-        migrate.backup_sqlite(app.home.sqlite, kept)
-        click.echo(f"Backed up to {kept}")
-    _, recovered = recover.upgrade(engine, app.settings, app.actor)
-    note(app, "database.upgraded", before=before.current, now=before.head)
-    click.echo(f"Upgraded from {before.current or 'nothing'} to {before.head}.")
-    app.tell_recovered(recovered)
+    if (found := upgrading.under_way(app.home)) is not None:
+        raise UpgradingError(found.sentence, fix=found.fix)
+    progress = Progress(app.home, state.current, state.head, os.getpid())
+    try:
+        done = recover.upgrade(engine, app.settings, app.actor, tell=progress.tell)
+    finally:
+        upgrading.forget(app.home)
+    if done.copy is not None:
+        click.echo(f"Backed up to {done.copy}")
+    click.echo(f"Upgraded from {done.before.current or 'nothing'} to {done.before.head}.")
+    app.tell_recovered(done.recovered)
 
 
 @database.command()
@@ -80,7 +84,7 @@ def backup(app: App, file: Path) -> None:
     from noctis.db import migrate
 
     engine = connect(app)
-    migrate.require_current(engine)
+    migrate.require_current(engine, app.home)
     file = file.absolute()
     if not file.parent.is_dir():
         raise UsageError(f"the folder {file.parent} does not exist")
@@ -148,7 +152,7 @@ def rebuild(app: App) -> int:
             "the database has tables; only an empty one is filled",
             fix="make an empty database and name it in database.url; or: noctis archive reindex",
         )
-    app.tell_recovered(recover.upgrade(engine, app.settings, app.actor)[1])
+    app.tell_recovered(recover.upgrade(engine, app.settings, app.actor, event=False).recovered)
     with progress_bar("indexing") as update:
         report = reindex(app.settings, engine, update)
     note(app, "database.rebuilt", **counts(report))

@@ -90,8 +90,7 @@ def render(document: dict[str, Any]) -> Any:
         f"archiver  {archiver.get('state', '-')}, {archiver.get('filed', 0)} filed, "
         f"{archiver.get('duplicates', 0)} duplicates, {archiver.get('conflicts', 0)} conflicts, "
         f"{archiver.get('quarantined', 0)} quarantined {safe(archiver.get('last_error', ''))}",
-        f"database  {safe(database['url'])}, "
-        + ("reachable" if database["up_to_date"] else f"[red]{safe(database['error'])}[/red]"),
+        f"database  {safe(database['url'])}, " + database_line(database),
         f"disk      {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}, "
         f"of which {size(disk['reserve_bytes'])} are the reserve",
         f"verify    {verify_line(document['verify'])}",
@@ -120,6 +119,12 @@ def render(document: dict[str, Any]) -> Any:
             text += f", {waiting} receivers wait"
         lines.append(f"notifier  {text} {safe(notifier['last_error'])}")
     return Group(head, "", table, "", *lines)
+
+
+def database_line(database: dict[str, Any]) -> str:
+    if database["upgrade"] is not None:
+        return f"[yellow]{safe(database['error'])}[/yellow]; what arrives is received, and filed when it is done"
+    return "reachable" if database["up_to_date"] else f"[red]{safe(database['error'])}[/red]"
 
 
 def verify_line(verify: dict[str, Any]) -> str:

@@ -1,26 +1,35 @@
 """The schema's versions, by Alembic. Takes an engine; promises to leave the schema at this release's version.
 
-Refuses a database that a newer release has written: going back needs a restore, not a guess.
+Refuses a database that a newer release has written: going back needs a restore, not a guess. An upgrade is one
+transaction: it is made whole or, whatever ends it, not at all. Of several machines that share a PostgreSQL database one
+makes it.
 """
 
 import os
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
-from noctis.db.engine import damaged, reachable, reading, sqlite_file
-from noctis.errors import DatabaseError
-from noctis.home import whoami
+from noctis.db.engine import LOCK_SECONDS, damaged, reachable, reading, sqlite_file
+from noctis.db.upgrading import WAIT_FOR_IT, under_way
+from noctis.errors import DatabaseError, UpgradingError
+from noctis.home import Home, whoami
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 HERE = Path(__file__).parent
 QUICK_CHECK_BYTES = 1 << 30
+UPGRADE_LOCK = 0x6E6F_6375  # pg_try_advisory_xact_lock key
+POLL_SECONDS = 0.2
+
+Tell = Callable[[str, int, int], None]  # what is done, how much of it is, of how much (0: not known)
 
 
 @dataclass(frozen=True)
@@ -56,14 +65,18 @@ def schema_state(engine: Engine) -> SchemaState:
     DatabaseError
         It cannot be reached, or is of a newer release.
     """
+    if (file := sqlite_file(engine)) is not None and not os.path.exists(file):
+        return SchemaState(None, revisions()[-1])  # to look would make it
+    with reachable(engine), engine.connect().execution_options(read_only=True) as connection:
+        return _state(connection)
+
+
+def _state(connection: Connection) -> SchemaState:
     known = revisions()
     head = known[-1]
-    if (file := sqlite_file(engine)) is not None and not os.path.exists(file):
-        return SchemaState(None, head)  # to look would make it
-    with reachable(engine), engine.connect().execution_options(read_only=True) as connection:
-        current = None
-        if inspect(connection).has_table("alembic_version"):
-            current = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    current = None
+    if inspect(connection).has_table("alembic_version"):
+        current = connection.scalar(text("SELECT version_num FROM alembic_version"))
     if current is not None and current not in known:
         raise DatabaseError(
             f"the database is of a newer Noctis (schema {current}; this release knows up to {head})",
@@ -72,40 +85,97 @@ def schema_state(engine: Engine) -> SchemaState:
     return SchemaState(current, head)
 
 
-def upgrade(engine: Engine) -> SchemaState:
-    """Bring the schema to this release's version; returns the state it was in before."""
-    before = schema_state(engine)
-    if not before.up_to_date:
-        from alembic import command
+def upgrade(
+    engine: Engine,
+    *,
+    tell: Tell | None = None,
+    first: Callable[[SchemaState], None] | None = None,
+    then: Callable[[Connection, SchemaState], None] | None = None,
+) -> SchemaState:
+    """Bring the schema to this release's version; returns the state it was in before.
 
-        config = alembic_config()
-        with reachable(engine), engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
-        if (file := sqlite_file(engine)) is not None:
-            for suffix in ("", "-wal", "-shm"):
-                path = file.with_name(file.name + suffix)
-                if path.exists():
-                    path.chmod(0o600)
-    return before
-
-
-def require_current(engine: Engine) -> None:
-    """Refuse to work on a schema of another version.
+    Parameters
+    ----------
+    tell
+        Called as it goes on.
+    first, then
+        Called before and after, where there is something to do, with the state before. Nobody else can write meanwhile:
+        `first` sees the database as it was, and what `then` writes is written together with the schema or not at all.
 
     Raises
     ------
+    UpgradingError
+        Another machine is at it.
+    DatabaseError
+        The database cannot be written, is held locked, or is of a newer release. It is as it was.
+    """
+    before = schema_state(engine)
+    if before.up_to_date:
+        return before
+    with reachable(engine), engine.begin() as connection:
+        _only_one(connection, tell)
+        before = _state(connection)  # another one may have been faster
+        if not before.up_to_date:
+            if first is not None:
+                first(before)
+            _migrate(connection, tell)
+            if then is not None:
+                then(connection, before)
+    if (file := sqlite_file(engine)) is not None:
+        for suffix in ("", "-wal", "-shm"):
+            path = file.with_name(file.name + suffix)
+            if path.exists():
+                path.chmod(0o600)
+    return before
+
+
+def _migrate(connection: Connection, tell: Tell | None) -> None:
+    from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    config.attributes["tell"] = tell
+    command.upgrade(config, "head")
+
+
+def _only_one(connection: Connection, tell: Tell | None) -> None:
+    """One upgrade at a time, until this transaction ends (SQLite has seen to it at BEGIN)."""
+    if connection.dialect.name != "postgresql":
+        return
+    deadline = time.monotonic() + LOCK_SECONDS
+    while not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK}):
+        if time.monotonic() > deadline:
+            raise UpgradingError("another program upgrades this database at the moment", fix=WAIT_FOR_IT)
+        if tell is not None:
+            tell("another program is at it, and waited for", 0, 0)
+        time.sleep(POLL_SECONDS)
+
+
+def require_current(engine: Engine, home: Home | None = None) -> None:
+    """Refuse to work on a schema of another version.
+
+    Parameters
+    ----------
+    home
+        Where an upgrade that is under way would be noted.
+
+    Raises
+    ------
+    UpgradingError
+        It is older, and being upgraded at the moment.
     DatabaseError
         It is older (with the command that upgrades it) or newer.
     """
     state = schema_state(engine)
     if not state.up_to_date:
-        found = (
+        if home is not None and (found := under_way(home)) is not None:
+            raise UpgradingError(found.sentence, fix=found.fix)
+        what = (
             "has no tables yet"
             if state.current is None
             else f"has schema {state.current}, this release wants {state.head}"
         )
-        raise DatabaseError(f"the database {found}", fix="noctis db upgrade")
+        raise DatabaseError(f"the database {what}", fix="noctis db upgrade")
 
 
 def require_sound(engine: Engine) -> None:
@@ -144,6 +214,8 @@ def backup_sqlite(source: Path, target: Path) -> None:
             origin.backup(copy)
         partial.replace(target)
     except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)  # half a copy takes the room that is missing
         reason = getattr(error, "strerror", None) or error
         raise DatabaseError(
             f"{source} cannot be copied to {target}: {reason}", fix=f"name a file that {whoami()} can write"

@@ -175,6 +175,11 @@ class SnapshotReader:
         self._snapshot = Snapshot()
         self.error: str | None = None
 
+    def is_readable(self) -> bool:
+        """Whether there is a snapshot now that can be used."""
+        self.current()
+        return self.error is None
+
     def current(self) -> Snapshot:
         """One `stat`; a parse only when something changed. Safe from several threads."""
         try:

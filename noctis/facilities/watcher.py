@@ -1,8 +1,9 @@
 """The watcher: a small process that keeps `run/facilities.json` true to the facilities table.
 
 It looks at the table every `supervisor.watch_seconds`, so that a change by plain SQL is followed within a second, and
-at once on SIGHUP. The database being down is no error of the listeners': the last snapshot stays in force. The parent
-looks only at the file, so a database that hangs never holds up the supervision.
+at once on SIGHUP. The database being down is no error of the listeners': the last snapshot stays in force, as it does
+while the schema is not this release's: a table that is half upgraded, or made anew, says nothing. The parent looks only
+at the file, so a database that hangs never holds up the supervision.
 """
 
 import os
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 
 from noctis.config import Settings
 from noctis.db.engine import make_engine
+from noctis.db.migrate import require_current
 from noctis.errors import ExitCode, NoctisError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import Snapshot, write_if_changed
@@ -53,8 +55,12 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     retry = min(max(2 * often, RETRY_SECONDS[0]), RETRY_SECONDS[1])
     outage = Outage(scoreboard, "database.down", "database.back", (retry, RETRY_SECONDS[1]))
     refused: tuple[str, ...] = ()
+    checked = False
     while not stop.received:
         try:
+            if not checked:
+                require_current(engine, settings.paths)
+                checked = True
             snapshot = refresh(settings, engine)
             if snapshot.refused_rows != refused:
                 refused = snapshot.refused_rows
@@ -64,7 +70,8 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
             outage.over()
             wait = often
         except (NoctisError, OSError) as error:
-            wait = outage.met(str(error))
+            checked = False
+            wait = outage.met(error)
         scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
         stop.wait(wait)
     engine.dispose()

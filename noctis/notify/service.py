@@ -121,7 +121,7 @@ class Notifier:
                 self._outage.over()
             except (NoctisError, OSError) as error:
                 self._checked = False
-                stop.wait(self._outage.met(str(error)))
+                stop.wait(self._outage.met(error))
                 continue
             if not more:
                 stop.wait(LOOK_SECONDS, self._dispatcher.descriptor)
@@ -136,7 +136,7 @@ class Notifier:
             The database is away. Nothing is lost.
         """
         if not self._checked:
-            require_current(self._engine)
+            require_current(self._engine, self._settings.paths)
             self._checked = True
         self._write_results()
         leads = self._lead.held()

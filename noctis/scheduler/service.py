@@ -14,7 +14,7 @@ import structlog
 
 from noctis import priority
 from noctis.config import Settings
-from noctis.errors import NoctisError
+from noctis.errors import NoctisError, UpgradingError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.scheduler import times, verification
 
@@ -66,7 +66,7 @@ class Scheduler:
         try:
             if time.monotonic() >= self._not_before and self._is_due():
                 self._verify()
-        except verification.BusyError:
+        except (verification.BusyError, UpgradingError):
             self._not_before = time.monotonic() + LOOK_SECONDS
         except (NoctisError, OSError) as error:
             self._not_before = time.monotonic() + RETRY_SECONDS
@@ -84,7 +84,7 @@ class Scheduler:
             log.info("archive.verify_started")
             engine = make_engine(self._settings, pooled=False)
             try:
-                require_current(engine)
+                require_current(engine, home)
                 report = verify(self._settings, engine)
             finally:
                 engine.dispose()

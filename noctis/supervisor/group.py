@@ -19,6 +19,7 @@ from supervisor import process
 from supervisor.options import ProcessGroupConfig
 from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
+from noctis.errors import ExitCode
 from noctis.observability.boards import Boards
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.supervisor.plan import ListenerSpec
@@ -151,6 +152,12 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
         if ProcessStates.STOPPING in states:
             return State.STOPPING
         return State.RUNNING if any(each.ready for each in active) else State.STARTING
+
+    def is_done(self) -> bool:
+        """All of it has ended as it should, and is not started again."""
+        return bool(self.active) and all(
+            each.state == ProcessStates.EXITED and each.exitstatus == ExitCode.DONE for each in self.active
+        )
 
     def settled(self) -> bool:
         """It came up, or will not for the time being."""

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from sqlalchemy import Engine
 from supervisor import supervisord
 from supervisor.medusa import asyncore_25 as asyncore
 from supervisor.states import SupervisorStates
@@ -26,15 +25,15 @@ from noctis import __version__, locks
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
+from noctis.db.upgrading import Progress
 from noctis.errors import DatabaseError, ExitCode, SupervisorError
 from noctis.facilities import watcher
-from noctis.facilities.recover import upgrade
 from noctis.facilities.snapshot import Snapshot, SnapshotReader
 from noctis.home import UMASK
 from noctis.observability.boards import Boards
 from noctis.observability.scoreboard import Scoreboard
-from noctis.supervisor import notify
-from noctis.supervisor.activity import ACTOR, Activity
+from noctis.supervisor import notify, upgrade
+from noctis.supervisor.activity import Activity
 from noctis.supervisor.group import Group, GroupConfig, ListenerGroup, ListenerSettings
 from noctis.supervisor.options import Options, Waker
 from noctis.supervisor.plan import DEFAULT, FACILITY_BOARD, SERVICE_BOARD, Plan, make_plan, wanted
@@ -50,8 +49,9 @@ SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to b
 class Parent(supervisord.Supervisor):  # type: ignore[misc]
     """supervisord's main loop over our groups."""
 
-    def __init__(self, options: Options, sockets: Sockets, boards: Boards) -> None:
+    def __init__(self, options: Options, sockets: Sockets, boards: Boards, *, upgrade_first: bool = False) -> None:
         super().__init__(options)
+        self._upgrade_first = upgrade_first
         self.boards = boards
         settings = options.settings
         self.settings = settings
@@ -78,8 +78,10 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
 
     def _start_services(self) -> None:
         settings = self.settings
-        restart = self._restart(on_success=True)
-        for priority, (name, run) in enumerate(services(settings).items()):
+        table = services(settings)
+        if self._upgrade_first:
+            table[upgrade.NAME] = upgrade.run
+        for priority, (name, run) in enumerate(table.items()):
             target = partial(run, settings)
             config = GroupConfig(
                 self.options,
@@ -92,7 +94,7 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
                     board=f"{SERVICE_BOARD}{name}",
                     rows=name in COUNT_BY_FACILITY,
                     stop_seconds=self._stop_seconds,
-                    restart=restart,
+                    restart=self._restart(on_success=name != upgrade.NAME),
                 ),
             )
             self.add_process_group(config)
@@ -164,6 +166,9 @@ class Parent(supervisord.Supervisor):  # type: ignore[misc]
             self._hang_up()
         if self.options.mood == SupervisorStates.RUNNING:
             self._follow()
+        if (upgrading := self.process_groups.get(upgrade.NAME)) is not None and upgrading.is_done():
+            self._retiring.add(upgrade.NAME)
+            upgrading.resize(0)
         for name in list(self._retiring):
             if not self.process_groups[name].processes:
                 self.remove_process_group(name)
@@ -279,8 +284,14 @@ def preload(settings: Settings) -> None:
     gc.freeze()
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings) -> bool:
     """The home, the schema and the first snapshot, before anything is forked.
+
+    With a snapshot that can be read nobody waits for the database: an older schema is upgraded beside receiving.
+
+    Returns
+    -------
+    Whether the schema is known to be this release's, or nobody shall upgrade it.
 
     Raises
     ------
@@ -291,32 +302,24 @@ def prepare(settings: Settings) -> None:
     settings.paths.create()
     engine = make_engine(settings, pooled=False)
     try:
-        if settings.database.migrate:
-            _upgrade(engine, settings)
-        else:
-            migrate.require_current(engine)
+        state = migrate.schema_state(engine)
+        if not state.up_to_date:
+            if not settings.database.migrate:
+                migrate.require_current(engine)
+            if SnapshotReader(settings.paths.snapshot).is_readable():
+                Progress(settings.paths, state.current, state.head, os.getpid())
+                log.info("database.upgrade_begins", before=state.current, now=state.head, action="receiving meanwhile")
+                return False
+        upgrade.bring_up(settings, engine, os.getpid())
         watcher.refresh(settings, engine)
     except DatabaseError as error:
         if "newer Noctis" in error.message or not settings.paths.snapshot.exists():
             raise
         log.error("database.down", error=str(error), action="starting from the last snapshot of the facilities")
+        return not settings.database.migrate
     finally:
         engine.dispose()
-
-
-def _upgrade(engine: Engine, settings: Settings) -> None:
-    """Bring the schema up to date; a SQLite database that holds something is copied first."""
-    state = migrate.schema_state(engine)
-    if state.up_to_date:
-        return
-    if state.current is not None and engine.dialect.name == "sqlite" and engine.url.database:
-        path = Path(engine.url.database)
-        copy = path.with_name(f"{path.name}.before-{state.head}")
-        migrate.backup_sqlite(path, copy)
-        log.info("database.copied", copy=str(copy))
-    upgrade(engine, settings, ACTOR)
-    Activity(settings.paths).note("database.upgraded", before=state.current, now=state.head)
-    log.info("database.upgraded", before=state.current, now=state.head)
+    return True
 
 
 def supervise(settings: Settings, reexec_argv: list[str]) -> int:
@@ -330,7 +333,7 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
     os.umask(UMASK)
     settings.paths.create()
     lock = _only_one(settings.paths.run / "supervisor.lock")
-    prepare(settings)
+    current = prepare(settings)
     sockets = Sockets(settings.server.bind, settings.listeners.backlog)
     sockets.adopt()
     preload(settings)
@@ -338,7 +341,7 @@ def supervise(settings: Settings, reexec_argv: list[str]) -> int:
     settings.paths.control_socket.unlink(missing_ok=True)  # left by one that was killed; the lock says that it is gone
     options = Options(settings)
     options.realize(args=[], doc=__doc__)
-    parent = Parent(options, sockets, Boards(settings.paths.root))
+    parent = Parent(options, sockets, Boards(settings.paths.root), upgrade_first=not current)
     Waker()
     log.info("supervisor.starting", version=__version__, home=str(settings.paths.root), pid=os.getpid())
     try:

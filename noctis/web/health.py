@@ -48,6 +48,8 @@ def _database(seen: Seen[Database]) -> list[dict[str, Any]]:
         return [_reason("database", seen.error)]
     if not seen.value.state["reachable"]:
         return [_reason("database", "the database is not reachable")]
+    if (upgrade := seen.value.state["upgrade"]) is not None:
+        return [_reason("database", upgrade["sentence"], upgrade=upgrade)]
     if not seen.value.state["up_to_date"]:
         return [_reason("database", "the database's schema is not this release's")]
     return []

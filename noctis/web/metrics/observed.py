@@ -73,7 +73,7 @@ class Observed:
 
     def _look_at_database(self) -> Database:
         begun = time.monotonic()
-        state = look_at_database(self._engine)
+        state = look_at_database(self._engine, self.place.home)
         seconds = time.monotonic() - begun
         if state["reachable"] and time.monotonic() - self._size_at >= SIZE_SECONDS:
             self._size, self._size_at = size_of(self._engine), time.monotonic()

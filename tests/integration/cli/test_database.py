@@ -103,7 +103,7 @@ def test_an_older_schema_is_upgraded_only_when_told(
             assert "fix: noctis db upgrade" in answer.err
         assert noctis("db", "current", code=1).out == f"{head} (this release: 9000)\n"
         assert "schema" in noctis("status", "--json", code=1).json["database"]["error"]
-        patch.setattr(migrate, "upgrade", lambda engine: None)
+        patch.setattr(migrate, "_migrate", lambda _connection, _tell: None)
         assert "Backed up to" in noctis("db", "upgrade").out
     assert (home / "noctis.db.before-9000").is_file()
     assert slugs(noctis) == ["central", "later"]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from noctis.config import Settings, load_settings
-from noctis.db import migrate
-from noctis.db.migrate import SchemaState
+from noctis.db import migrate, upgrading
 from noctis.errors import DatabaseError, SupervisorError
 from noctis.facilities.snapshot import Snapshot, write_if_changed
 from noctis.supervisor import parent
@@ -28,16 +27,54 @@ def test_an_empty_home_gets_a_database_and_a_snapshot(settings: Settings) -> Non
     assert not list(settings.paths.root.glob("noctis.db.before-*"))
 
 
+@pytest.fixture
+def newer_release(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """This release wants one schema more, to which there is nothing to do; what was called, in order."""
+    called: list[str] = []
+    known = [*migrate.revisions(), "9000"]
+    monkeypatch.setattr(migrate, "revisions", lambda: known)
+    monkeypatch.setattr(migrate, "_migrate", lambda _connection, _tell: called.append("migrated"))
+    return called
+
+
+def test_with_a_snapshot_an_older_schema_is_left_to_a_process_beside_receiving(
+    settings: Settings, request: pytest.FixtureRequest
+) -> None:
+    assert parent.prepare(settings)
+    called: list[str] = request.getfixturevalue("newer_release")
+    assert not parent.prepare(settings)
+    assert called == []
+    found = upgrading.under_way(settings.paths)
+    assert found is not None
+    assert (found.after, found.pid) == ("9000", os.getpid())
+    settings.paths.snapshot.write_text("broken")
+    assert parent.prepare(settings)
+    assert called == ["migrated"]
+    assert upgrading.under_way(settings.paths) is None
+
+
+def test_who_upgrades_by_hand_is_not_overtaken(settings: Settings, request: pytest.FixtureRequest) -> None:
+    by_hand = settings.model_copy(update={"database": settings.database.model_copy(update={"migrate": False})})
+    parent.prepare(settings)
+    called: list[str] = request.getfixturevalue("newer_release")
+    assert parent.prepare(by_hand)  # from the last snapshot
+    settings.paths.snapshot.unlink()
+    with pytest.raises(DatabaseError, match="this release wants 9000"):
+        parent.prepare(by_hand)
+    assert called == []
+
+
 def test_a_database_that_holds_something_is_copied_before_an_upgrade(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent.prepare(settings)
-    upgraded: list[bool] = []
-    monkeypatch.setattr(migrate, "schema_state", lambda _engine: SchemaState("0000", "0042"))
-    monkeypatch.setattr(migrate, "upgrade", lambda _engine: upgraded.append(copy.exists()))
-    copy = settings.paths.root / "noctis.db.before-0042"
+    request.getfixturevalue("newer_release")
+    copied: list[bool] = []
+    copy = settings.paths.root / "noctis.db.before-9000"
+    monkeypatch.setattr(migrate, "_migrate", lambda _connection, _tell: copied.append(copy.exists()))
+    settings.paths.snapshot.unlink()
     parent.prepare(settings)
-    assert upgraded == [True]
+    assert copied == [True]
     with sqlite3.connect(copy) as database:
         assert database.execute("SELECT count(*) FROM facility").fetchone() == (0,)
     database.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from alembic import op
+from alembic import context, op
 
 from noctis.repository.words import study_words, terms
 
@@ -34,6 +34,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     _fill(op.get_bind())
+    _tell("sorting the studies", 0, 0)
     op.drop_index(op.f("ix_study_facility_id_patient_id"), "study")
     op.drop_index(op.f("ix_study_study_date"), "study")
     op.create_index(op.f("ix_study_facility_id_id"), "study", ["facility_id", "id"])
@@ -48,9 +49,10 @@ def _fill(connection: sa.Connection) -> None:
     term = sa.table("study_term", sa.column("term"), sa.column("study_id"), sa.column("facility_id"))
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql(f"PRAGMA cache_size=-{SQLITE_CACHE_KIB}")
-    total = connection.scalar(sa.select(sa.func.count()).select_from(study))
+    total = connection.scalar(sa.select(sa.func.count()).select_from(study)) or 0
     update = sa.update(study).where(study.c.id == sa.bindparam("key")).values(words=sa.bindparam("found"))
     done, last = 0, 0
+    _tell("the words of studies", done, total)
     while rows := connection.execute(sa.select(study).where(study.c.id > last).order_by(study.c.id).limit(BATCH)).all():
         found = [(row, study_words(row._asdict())) for row in rows]
         connection.execute(update, [{"key": row.id, "found": words} for row, words in found])
@@ -63,3 +65,9 @@ def _fill(connection: sa.Connection) -> None:
             connection.execute(sa.insert(term), sorted(new, key=lambda row: row["term"]))
         done, last = done + len(rows), rows[-1].id
         log.info("migration.words", studies=done, of=total)
+        _tell("the words of studies", done, total)
+
+
+def _tell(step: str, done: int, of: int) -> None:
+    if tell := context.config.attributes.get("tell"):
+        tell(step, done, of)
