@@ -65,6 +65,7 @@ def fix_refusal(
     slug = registry.get(facility).slug if facility else None
     mended = mend(
         app.engine(),
+        app.running_settings,
         registry,
         app.follow,
         number,

@@ -28,6 +28,7 @@ class Use:
     live: int = 0  # associations at its own port
     instances: int | None = None  # archived; None: not known
     bytes: int | None = None
+    kept_out: Sequence[str] = ()  # why no TLS can be spoken at its port after the change
 
 
 def effects(plan: Plan, before: Facility, after: Facility, use: Use, *, runs: bool) -> list[Effect]:
@@ -107,6 +108,8 @@ def _read(before: Facility, after: Facility, use: Use) -> Iterator[Effect]:
         )
     if (after.tls, after.client_certificates) != (before.tls, before.client_certificates):
         yield Effect("From the next connection on TLS is asked for as set here: senders must be set up for it.", True)
+        for each in use.kept_out:
+            yield Effect(f"Nobody can connect then: {each}", True)
     if after.conflict != before.conflict:
         yield Effect("From the next conflict on it is settled as set here; those in quarantine stay there.")
     if after.max_associations is not None and after.max_associations != before.max_associations:

@@ -1,6 +1,7 @@
 """Doing what lets a caller in that was turned away: a refusal's remedy, through the registry, with its event."""
 
 import ipaddress
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from noctis.config import Settings
-from noctis.errors import UsageError
+from noctis.errors import ConflictError, UsageError
 from noctis.facilities import naming
 from noctis.facilities.certificates import CertificateRegistry
 from noctis.facilities.recognition import recognise
@@ -28,6 +29,7 @@ class Mended:
 
 def mend(
     engine: Engine,
+    settings: Settings,
     registry: CertificateRegistry,
     follow: Callable[[], object],
     refusal: int,
@@ -59,13 +61,19 @@ def mend(
     UsageError
         Nothing here can mend it, or no facility was named where one must be.
     ConflictError
-        The AE title or the certificate is somebody else's.
+        The AE title or the certificate is somebody else's, or the caller would be let in now as another facility.
     """
     row = refusals.one(engine, refusal)
     remedy = from_json(row["remedy"])
     if remedy is None or not remedy.is_button:
         raise UsageError("no button can mend this refusal", fix=row["fix"])
     record = registry.get(_chosen(remedy, facility))
+    now = lets_in_now(registry.snapshot(), settings, row)
+    if now is not None and now.slug != record.slug:  # of two facilities it would be let in to neither
+        raise ConflictError(
+            f"{row['calling']!r} would be let in now already, to '{now.name}'",
+            fix=f"to have it in '{record.name}' instead: noctis device remove {now.slug} {shlex.quote(row['calling'])}",
+        )
     words = _do(registry, record, remedy, network, only_device)
     follow()
     refusals.mark_mended(engine, refusal, actor, record.slug)

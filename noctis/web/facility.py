@@ -13,6 +13,7 @@ from noctis.facilities.records import CertificateRecord, DeviceRecord, FacilityR
 from noctis.facilities.snapshot import Facility, Snapshot
 from noctis.repository.usage import Usage, limits_of, report
 from noctis.supervisor.plan import make_plan
+from noctis.tls import policy as tls
 from noctis.web.site import Site
 
 
@@ -47,6 +48,19 @@ def certificates_of(site: Site, record: FacilityRecord) -> list[CertificateRecor
     if record.removed_at is not None:
         return []
     return CertificateRegistry(site.engine, site.settings, "web").bound(record.slug)
+
+
+def kept_out(site: Site, facility: Facility | None) -> list[str]:
+    """Why nobody can connect to its port, where it speaks TLS: each with what mends it."""
+    policy = tls.policy_of(site.settings, facility) if facility is not None and facility.enabled else None
+    if facility is None or policy is None:
+        return []
+    from noctis.tls.inventory import entries  # takes a while to import, and most have no TLS
+
+    own = policy.certificate == tls.facility_files(site.settings, facility.slug)[0]
+    kinds = {"facility" if own else "server", *(["ca"] if policy.asks else [])}
+    found = (each for each in entries(site.settings, [facility], ()) if each.stops and each.kind in kinds)
+    return [f"{each.title}: {each.problem}. What mends it: {each.fix}" for each in found]
 
 
 # -- changing
@@ -110,7 +124,8 @@ def effects(site: Site, slug: str, changes: Mapping[str, Any]) -> list[Effect]:
     names = {each.name for each in fields(Facility)}
     after = replace(before, **{field: getattr(would_be, field) for field in changes if field in names})
     plan, runs = _plan(site, snapshot, after)
-    return effect.effects(plan, before, after, _use(site, record), runs=runs)
+    use = replace(_use(site, record), kept_out=kept_out(site, after))
+    return effect.effects(plan, before, after, use, runs=runs)
 
 
 def _plan(site: Site, snapshot: Snapshot, after: Facility) -> tuple[dict[str, list[dict[str, Any]]], bool]:

@@ -78,7 +78,7 @@ def fix(
     """Do what lets the caller in; see `facilities.mending.mend`."""
     registry = CertificateRegistry(site.engine, site.settings, actor=caller.name)
     choice = {"facility": facility, "network": network, "only_device": only_device}
-    return mend(site.engine, registry, site.follow, refusal, caller.name, **choice)  # type: ignore[arg-type]
+    return mend(site.engine, site.settings, registry, site.follow, refusal, caller.name, **choice)  # type: ignore[arg-type]
 
 
 def choices(snapshot: Snapshot, remedy: Remedy) -> list[Facility]:

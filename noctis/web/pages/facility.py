@@ -37,6 +37,7 @@ def _page(request: Request, site: Site, slug: str, error: NoctisError | None = N
         status=200 if error is None else status_of(error),
         record=record,
         certificates=acts.certificates_of(site, record),
+        kept_out=acts.kept_out(site, site.snapshots.current().by_slug.get(slug)),
         device=typed,
         problem=error,
         titles=fields.TITLES,

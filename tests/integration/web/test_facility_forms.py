@@ -134,6 +134,28 @@ def test_the_effect_is_said_and_nothing_is_changed(
     assert site.registry("x").get("central") == central
 
 
+def test_tls_that_would_keep_everybody_out_is_told_before_and_after(
+    registry: Registry, site: Site, supervisor: Supervisor, admin: TestClient
+) -> None:
+    registry.add("Central")
+    tell_listeners(site)
+
+    def said(**typed: str) -> str:
+        return admin.post("/facilities/central/effect", data=form_of(site, "central", **typed), headers=OURS).text
+
+    kept_out = said(tls="on")
+    assert "Nobody can connect" in kept_out
+    assert "noctis tls issue --server" in kept_out
+    assert "noctis tls make-ca" in kept_out
+    assert "make-ca" not in said(tls="on", client_certificates="off")
+    assert "Nobody can connect" not in said(client_certificates="off")
+    assert "Nobody can connect" not in admin.get("/facilities/central").text
+    site.registry("x").edit("central", {"tls": "on"})
+    tell_listeners(site)
+    assert "Nobody can connect" in admin.get("/facilities/central").text
+    assert "Nobody can connect" not in said(tls="")
+
+
 def test_an_edit_is_saved_told_and_noted(
     registry: Registry, site: Site, supervisor: Supervisor, admin: TestClient
 ) -> None:

@@ -170,6 +170,24 @@ def test_mended_elsewhere_is_seen_as_mended(doors: Site, admin: TestClient) -> N
     assert "would be let in to central now" in admin.get("/refusals").text
 
 
+def test_who_is_let_in_already_is_not_made_a_device_of_a_second_facility(doors: Site, admin: TestClient) -> None:
+    knock(doors, None, "NEW")
+    row = only(admin)
+    page = f"/refusals/{row['id']}"
+    assert 'id="let-in"' in admin.get(page).text
+    fix = f"/api/v1/refusals/{row['id']}/fix"
+    assert admin.post(fix, json={"facility": "central", "network": ""}).status_code == 200
+    shown = admin.get(page).text
+    assert 'id="let-in"' not in shown
+    assert "It would be let in now" in shown
+    again = admin.post(fix, json={"facility": "north-script", "network": ""})
+    assert again.status_code == 409
+    assert "noctis device remove central NEW" in again.text
+    assert admin.post(f"{page}/fix", data={"facility": "north-script", "network": ""}).status_code == 409
+    assert not doors.registry("x").get("north-script").devices
+    assert knock(doors, None, "NEW")
+
+
 def test_filters_and_pages(doors: Site, admin: TestClient) -> None:
     base = datetime.now(UTC) - timedelta(days=2)
     for number in range(7):
