@@ -6,7 +6,6 @@ It is called after each call that changes something, so every step is cut at.
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -34,26 +33,39 @@ class Search(Generic[T]):
     Parameters
     ----------
     recover
-        Takes the root of a disk after the cut. Gives back what is whole there. May change nothing.
+        Takes the root of a disk after the cut. Gives back what is whole there. What it leaves is thrown away.
     sent
         Everything that may be found; all else is torn.
+    part
+        Which part of the disk a path below `root` belongs to. Parts that `recover` looks at each for itself may be told
+        apart: then it is run on each state of each part once, and not on all their combinations.
     """
 
     def __init__(
-        self, recorder: Recorder, root: Path, recover: Callable[[Path], Iterable[T]], sent: Iterable[T]
+        self,
+        recorder: Recorder,
+        root: Path,
+        recover: Callable[[Path], Iterable[T]],
+        sent: Iterable[T],
+        part: Callable[[Path], str] = lambda _: "",
     ) -> None:
         self.sent = set(sent)
         self.acknowledged: set[T] = set()
         self.losses: list[Loss] = []
-        self.states = 0  # that recovery was run on
         self.most_found = 0  # of one thing, in one state: above 1 it was found twice
-        self._recorder, self._root, self._recover = recorder, root, recover
+        self._recorder, self._root, self._recover, self._part = recorder, root, recover, part
         self._scratch = (
             Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else root.parent) / f"cut-{os.getpid()}-{id(self)}"
         )
-        self._written: dict[Path, bytes] = {}
+        self._seen: set[frozenset[tuple[Path, bytes]]] = set()
         self._known: dict[frozenset[tuple[Path, bytes]], tuple[T, ...]] = {}
+        self._parts: dict[Path, str] = {}
         recorder.after = self.cut
+
+    @property
+    def states(self) -> int:
+        """How many different states were recovered from."""
+        return len(self._seen)
 
     def acknowledge(self, instance: T) -> None:
         """From now on it must survive."""
@@ -64,8 +76,9 @@ class Search(Generic[T]):
         """Cut the power now, in every way there is."""
         if len(self.losses) >= ENOUGH_LOSSES:
             return
+        folders = [path.relative_to(self._root) for path in self._root.rglob("*") if path.is_dir()]
         for state in self._recorder.disk.states():
-            found = self._after(state)
+            found = self._after(state, folders)
             missing = tuple(self.acknowledged.difference(found))
             torn = tuple(set(found) - self.sent)
             self.most_found = max(self.most_found, len(found) - len(set(found)) + 1)
@@ -73,25 +86,30 @@ class Search(Generic[T]):
                 files = tuple((str(path.relative_to(self._root)), len(content)) for path, content in state.items())
                 self.losses.append(Loss(after, missing, torn, files))
 
-    def _after(self, state: dict[Path, bytes]) -> tuple[T, ...]:
-        key = frozenset(state.items())
-        if key not in self._known:
-            self._lay_out(state)
-            self._known[key] = tuple(self._recover(self._scratch))
-            self.states += 1
-        return self._known[key]
-
-    def _lay_out(self, state: dict[Path, bytes]) -> None:
-        """Make the scratch folder that disk; what is there already stays."""
-        for folder in [self._root, *(path for path in self._root.rglob("*") if path.is_dir())]:
-            (self._scratch / folder.relative_to(self._root)).mkdir(parents=True, exist_ok=True)
-        for path in self._written.keys() - state.keys():
-            with suppress(FileNotFoundError):
-                (self._scratch / path.relative_to(self._root)).unlink()
+    def _after(self, state: dict[Path, bytes], folders: list[Path]) -> tuple[T, ...]:
+        self._seen.add(frozenset(state.items()))
+        parts: dict[str, list[tuple[Path, bytes]]] = {"": []}
         for path, content in state.items():
-            if self._written.get(path) != content:
-                (self._scratch / path.relative_to(self._root)).write_bytes(content)
-        self._written = dict(state)
+            if path not in self._parts:
+                self._parts[path] = self._part(path.relative_to(self._root))
+            parts.setdefault(self._parts[path], []).append((path, content))
+        found: list[T] = []
+        for files in parts.values():
+            key = frozenset(files)
+            if key not in self._known:
+                self._lay_out(files, folders)
+                self._known[key] = tuple(self._recover(self._scratch))
+                shutil.rmtree(self._scratch)
+            found += self._known[key]
+        return tuple(found)
+
+    def _lay_out(self, files: Iterable[tuple[Path, bytes]], folders: Iterable[Path]) -> None:
+        """Make the scratch folder a disk with these files and folders."""
+        self._scratch.mkdir()
+        for folder in folders:
+            (self._scratch / folder).mkdir(exist_ok=True)
+        for path, content in files:
+            (self._scratch / path.relative_to(self._root)).write_bytes(content)
 
     def close(self) -> None:
         shutil.rmtree(self._scratch, ignore_errors=True)

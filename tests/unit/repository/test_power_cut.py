@@ -4,7 +4,6 @@ What runs is `Spool`, and the archive's side of filing as far as it concerns fil
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,7 +34,7 @@ class House:
     def __init__(self, root: Path, recorder: Recorder, slot_bytes: int) -> None:
         (root / "archive").mkdir(parents=True)
         self.recorder = recorder
-        self.search = Search(recorder, root, self._recover, INSTANCES)
+        self.search = Search(recorder, root, self._recover, INSTANCES, part=part)
         self.spool = Spool(root / "spool", "central", slots=SlotBudget(slot_bytes))
         self.archive = Archive(root / "archive", "flat")
         self.entries: list[SpoolEntry] = []
@@ -77,20 +76,20 @@ class House:
 
     @staticmethod
     def _recover(root: Path) -> list[tuple[str, bytes]]:
-        """What is there when the machine has started again: recovery changes its disk, so it works on a copy."""
-        copy = root.with_name(f"{root.name}-started")
-        shutil.copytree(root, copy)
-        try:
-            for own in copy.glob("spool/*/tmp/*"):
-                (own / "lock").touch()
-            recover(copy / "spool")
-            assert list(copy.glob("spool/*/tmp/*")) == []
-            found = [entry.path for entry in entries(copy / "spool")]
-            assert all(is_whole(path) for path in found)
-            filed = [path for path in copy.glob("archive/central/*") if is_whole(path)]
-            return [instance(path) for path in [*found, *filed]]
-        finally:
-            shutil.rmtree(copy)
+        """What is there when the machine has started again."""
+        for own in root.glob("spool/*/tmp/*"):
+            (own / "lock").touch()
+        recover(root / "spool")
+        assert list(root.glob("spool/*/tmp/*")) == []
+        found = [entry.path for entry in entries(root / "spool")]
+        assert all(is_whole(path) for path in found)
+        filed = [path for path in root.glob("archive/central/*") if is_whole(path)]
+        return [instance(path) for path in [*found, *filed]]
+
+
+def part(path: Path) -> str:
+    """The folders of processes are recovered as one; each file of the archive and of `new` is looked at by itself."""
+    return "" if path.parts[2] == "tmp" else str(path)
 
 
 def copier(entry: SpoolEntry, meta: filemeta.FileMeta) -> Callable[[int], None]:

@@ -9,7 +9,6 @@ import pytest
 from noctis.config import load_settings
 from noctis.errors import SupervisorError
 from noctis.home import SOCKET_PATH_MAX, Home
-from noctis.supervisor import control
 from noctis.supervisor.control import Control, control_url
 
 
@@ -47,12 +46,11 @@ def test_the_socket_of_a_killed_one(home: Home) -> None:
         Control(home).pid()
 
 
-def test_one_that_does_not_answer(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "ANSWER_SECONDS", 0.1)
+def test_one_that_does_not_answer(home: Home) -> None:
     with listening(home):
         assert Control(home).is_running()
         with pytest.raises(SupervisorError, match="does not answer"):
-            Control(home).status()
+            Control(home, seconds=0.1).status()
 
 
 def test_a_home_that_is_not_there(tmp_path: Path) -> None:
