@@ -1,4 +1,4 @@
-"""The home folder: every path of it, from one place (DESIGN.md, "On disk").
+"""The home folder: every path of it, from one place (docs/architecture.md, "On disk").
 
 Folders are made 0700 and files 0600 (umask 077): what is here is patients' data.
 """

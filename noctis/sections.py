@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from noctis.notify.kinds import Kind
+from noctis.notifications import Kind
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 AETitle = Annotated[

@@ -9,6 +9,7 @@ it after the batch in hand, with exit code 0; SIGKILL at any moment loses nothin
 import os
 import time
 from collections import Counter as Tally
+from contextlib import closing
 from dataclasses import dataclass
 
 import structlog
@@ -58,14 +59,10 @@ _COUNTED = {  # besides what is filed
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
     """The whole life of the process, until SIGTERM or SIGINT."""
-    stop = Stop()
-    scoreboard.begin(os.getpid())
-    archiver = Archiver(settings, scoreboard)
-    try:
-        archiver.serve(stop)
-    finally:
-        archiver.close()
-        stop.close()
+    with closing(Stop()) as stop:
+        scoreboard.begin(os.getpid())
+        with closing(Archiver(settings, scoreboard)) as archiver:
+            archiver.serve(stop)
     log.info("archiver.stopped")
     return ExitCode.DONE
 

@@ -22,9 +22,9 @@ from noctis.audit.rows import AssociationRow, EventRow, RefusalRow, Studies
 from noctis.audit.xml import Message
 from noctis.db.engine import reading
 from noctis.db.models import AssociationRecord, Event, Facility, Refusal
+from noctis.facilities.naming import IMPORTING
 from noctis.home import Home
 from noctis.repository import slots
-from noctis.repository.importer import CALLING as IMPORT_CALLING
 
 log = structlog.get_logger()
 
@@ -122,7 +122,7 @@ class Feed:
         if row.facility_id is not None:
             began, study = row.detail.get("began_at"), row.detail.get("study_instance_uid")
             if row.action == "import.done" and (first := _time(began)) is not None:
-                studies = transfers.imported(connection, row.facility_id, IMPORT_CALLING, first, row.at)
+                studies = transfers.imported(connection, row.facility_id, IMPORTING, first, row.at)
             elif row.action in ACCESSED and isinstance(study, str):
                 studies = transfers.one_study(connection, row.facility_id, study)
         return self._writer.event(row, studies)

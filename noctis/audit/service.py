@@ -9,6 +9,7 @@ the database holds everything. The first start begins at `since`.
 
 import os
 import time
+from contextlib import closing
 from datetime import datetime
 
 import structlog
@@ -36,14 +37,10 @@ CURSOR = "audit.json"  # in run/
 
 def run(settings: Settings, scoreboard: Scoreboard, *, since: datetime) -> int:
     """The whole life of the process, until SIGTERM or SIGINT."""
-    stop = Stop()
-    scoreboard.begin(os.getpid())
-    service = Service(settings, scoreboard, since)
-    try:
-        service.serve(stop)
-    finally:
-        service.close()
-        stop.close()
+    with closing(Stop()) as stop:
+        scoreboard.begin(os.getpid())
+        with closing(Service(settings, scoreboard, since)) as service:
+            service.serve(stop)
     log.info("audit.stopped")
     return ExitCode.DONE
 

@@ -2,20 +2,18 @@
 
 import ipaddress
 import os
-import shlex
 import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from noctis.audit.syslog import Sender
-from noctis.checks import tls
 from noctis.checks.echo import echo
-from noctis.checks.notifying import notification_troubles
+from noctis.checks.finding import Finding
+from noctis.checks.notifying import check_notifications
 from noctis.checks.privacy import readable_by_others
+from noctis.checks.silence import check_silence
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
@@ -27,28 +25,14 @@ from noctis.repository.queries import archived_usage, last_received
 from noctis.repository.room import Room, Space
 from noctis.repository.usage import NONE, Limits, Usage, UsageFile, limits_in_all, limits_of, report
 from noctis.scheduler import times, verification
-from noctis.silence import evaluate
 from noctis.supervisor.control import START_IT, Control
 from noctis.supervisor.ports import all_who_listen
+from noctis.tls import known
 
 RELEASED = datetime(2026, 11, 24, tzinfo=UTC)  # no clock that is right is before this
 QUOTA_PERCENT = 90  # more is told
 CLOCK_TOLERANCE_SECONDS = 120
 AUDIT_LATE_SECONDS = 300
-SILENCES_MAX = 20
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    check: str
-    well: bool
-    text: str  # in plain words
-    fix: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_checks(settings: Settings) -> Iterator[Finding]:
@@ -255,27 +239,6 @@ def check_verify(settings: Settings) -> Iterator[Finding]:
         yield Finding("verify", True, f"the last verify of the archive, {last.ended}, found nothing wrong")
 
 
-def check_silence(settings: Settings) -> Iterator[Finding]:
-    engine = make_engine(settings, pooled=False)
-    try:
-        if not migrate.schema_state(engine).up_to_date:
-            return
-        raised = [state for state in evaluate(engine, settings) if state.raised]
-    except NoctisError:
-        return  # the check of the database tells
-    finally:
-        engine.dispose()
-    for state in raised[:SILENCES_MAX]:
-        whose = f"the device {state.device} of '{state.name}'" if state.device else f"'{state.name}'"
-        device = f" --device {shlex.quote(state.device)}" if state.device else ""
-        fix = f"ask there; it is known: noctis silence ack {state.facility}{device}"
-        yield Finding("silence", False, f"{whose} is silent: {state.sentence}", fix)
-    if len(raised) > SILENCES_MAX:
-        yield Finding("silence", False, f"{len(raised) - SILENCES_MAX} more are silent", "noctis silence --alarms")
-    if not raised:
-        yield Finding("silence", True, "nobody is silent who usually sends")
-
-
 def check_supervisor(settings: Settings) -> Iterator[Finding]:
     control = Control(settings.paths)
     try:
@@ -326,11 +289,6 @@ def check_audit(settings: Settings) -> Iterator[Finding]:
         yield Finding("audit", True, f"audit messages are sent to {server}: {audit['sent']}, {audit['waiting']} wait")
 
 
-def check_notifications(settings: Settings) -> Iterator[Finding]:
-    for well, text, fix in notification_troubles(settings):
-        yield Finding("notifications", well, text, fix)
-
-
 def _facilities(settings: Settings) -> list[Facility]:
     snapshot = SnapshotReader(settings.paths.snapshot).current()
     return [each for each in snapshot.facilities if each.enabled]
@@ -366,7 +324,7 @@ def _our_pids(settings: Settings) -> set[int]:
 
 
 def check_tls(settings: Settings) -> Iterator[Finding]:
-    for entry, sentence in tls.sentences(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
+    for entry, sentence in known.sentences(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
         yield Finding("tls", not entry.problem, sentence, entry.fix)
 
 

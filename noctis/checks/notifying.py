@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 
+from noctis.checks.finding import Finding
 from noctis.config import Settings
 from noctis.db import migrate
 from noctis.db.engine import make_engine
 from noctis.errors import NoctisError
 from noctis.supervisor.control import Control
 
-Trouble = tuple[bool, str, str]  # whether it is well, in plain words, what to do
 
-
-def notification_troubles(settings: Settings) -> Iterator[Trouble]:
+def check_notifications(settings: Settings) -> Iterator[Finding]:
     """The mail server is asked; webhooks are not, since each request would be a message."""
     if not settings.notifications.enabled:
         return
@@ -20,21 +19,20 @@ def notification_troubles(settings: Settings) -> Iterator[Trouble]:
 
         try:
             Mailer(settings).check()
-            yield True, f"the mail server {settings.smtp.host} takes mail from us", ""
+            yield _found(True, f"the mail server {settings.smtp.host} takes mail from us")
         except NoctisError as error:
-            yield False, error.message, error.fix or "look at smtp in the settings"
+            yield _found(False, error.message, error.fix or "look at smtp in the settings")
     try:
         notifier = Control(settings.paths).status().get("notifier")
     except NoctisError:
         notifier = None  # the check of the supervisor tells
     if notifier is not None and notifier["state"] != "running":
         why = notifier["last_error"] or "see the log"
-        fix = "noctis supervisorctl status"
-        yield False, f"the notifier is {notifier['state']}: {why}", fix
+        yield _found(False, f"the notifier is {notifier['state']}: {why}", "noctis supervisorctl status")
     yield from _receivers(settings)
 
 
-def _receivers(settings: Settings) -> Iterator[Trouble]:
+def _receivers(settings: Settings) -> Iterator[Finding]:
     from noctis.notify.queries import receivers
 
     engine = make_engine(settings, pooled=False)
@@ -47,7 +45,11 @@ def _receivers(settings: Settings) -> Iterator[Trouble]:
     for each in found:
         if each["dead"]:
             text = f"{each['dead']} messages to {each['address']} were given up: {each['last_error'] or 'see the list'}"
-            yield False, text, "noctis notification list --state dead; then retry or discard"
+            yield _found(False, text, "noctis notification list --state dead; then retry or discard")
         elif each["failures"]:
             text = f"{each['address']} takes no messages since {each['failing_since']}: {each['last_error']}"
-            yield False, text, "mend the receiver; what waits is tried again by itself"
+            yield _found(False, text, "mend the receiver; what waits is tried again by itself")
+
+
+def _found(well: bool, text: str, fix: str = "") -> Finding:
+    return Finding("notifications", well, text, fix)

@@ -166,7 +166,7 @@ def has_room(disk: dict[str, Any]) -> bool:
 
 def tls_status(place: Place) -> list[dict[str, Any]]:
     """Every certificate with its dates, and what is wrong with it."""
-    from noctis.checks.tls import sentences
+    from noctis.tls.known import sentences
 
     return [
         entry.as_json() | {"sentence": sentence}

@@ -12,7 +12,8 @@ from noctis.errors import ConfigError, ExitCode
 @click.pass_obj
 def check(app: App, quiet: bool, as_json: bool) -> int:
     """Look at everything and name the fix for each thing that is wrong. Exit code 1 if anything is."""
-    from noctis.checks.findings import Finding, run_checks
+    from noctis.checks.finding import Finding
+    from noctis.checks.findings import run_checks
 
     findings = []
     try:

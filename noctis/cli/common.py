@@ -142,21 +142,12 @@ class App:
         return Control(self.home)
 
     def follow(self) -> bool:
-        """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does.
-
-        The change is made by then, so a supervisor that does not answer is no failure: it follows by itself.
-        """
-        from noctis.facilities.snapshot import write_if_changed
-
-        write_if_changed(self.home.snapshot, self.registry.snapshot)
-        if not self.control.is_running():
-            return False
+        """`Control.follow`; a supervisor that does not answer is told of, and is no failure."""
         try:
-            self.control.reconcile()
+            return self.control.follow(self.registry.snapshot)
         except SupervisorError as error:
             click.echo(f"noctis: {plain(error.message)}; it will follow by itself", err=True)
             return False
-        return True
 
 
 def _is_home(home: Home) -> bool:

@@ -24,7 +24,7 @@ def import_(app: App, facility: str, paths: tuple[Path, ...], as_json: bool) -> 
     PATH is a file, a folder (taken with all below it) or a DICOMDIR. What is no DICOM is skipped and listed. The files
     must be readable by the user whom the home belongs to.
     """
-    from noctis.repository.importer import Importer
+    from noctis.importing.importer import Importer
 
     record = app.registry.get(facility)
     begun = datetime.now(UTC)

@@ -23,7 +23,7 @@ LOOKING = frozenset({"avail", "fg", "help", "maintail", "pid", "status", "tail",
 def supervise(
     app: App, port: int | None, ae_title: str | None, bind: str | None, config: str | None, debug: bool
 ) -> int:
-    """Run everything in the foreground: the parent, a listener a facility, the archiver, the watcher, the scheduler."""
+    """Run everything in the foreground: the parent, a listener for each facility, the archiver, the pages, the rest."""
     from noctis.observability.logging import configure
     from noctis.supervisor.parent import supervise as run
 

@@ -1,5 +1,5 @@
-"""The tables (DESIGN.md, "Index"). Plain SQL may insert facilities and devices: every other column has a default in
-the schema. Times are UTC. Patients' attributes are Unicode, decoded by their Specific Character Set.
+"""The tables (docs/architecture.md, "The index"). Plain SQL may insert facilities and devices: every other column has a
+default in the schema. Times are UTC. Patients' attributes are Unicode, decoded by their Specific Character Set.
 """
 
 from datetime import datetime

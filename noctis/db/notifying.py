@@ -15,7 +15,7 @@ class Notice(Base):
     __tablename__ = "notice"
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
-    kind: Mapped[str] = mapped_column(String(32))  # notify.kinds.Kind
+    kind: Mapped[str] = mapped_column(String(32))  # notifications.Kind
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))
     at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
     detail: Mapped[dict[str, Any]] = mapped_column(JSON, server_default=text("'{}'"))
@@ -28,7 +28,7 @@ class NotificationRule(Base):
 
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     name: Mapped[str] = mapped_column(String(64), unique=True)
-    kinds: Mapped[str] = mapped_column(Text, server_default=text("''"))  # notify.kinds.Kind, space between
+    kinds: Mapped[str] = mapped_column(Text, server_default=text("''"))  # notifications.Kind, space between
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))  # NULL: all
     url: Mapped[str] = mapped_column(Text, server_default=text("''"))  # "": no webhook
     secret: Mapped[str] = mapped_column(Text, server_default=text("''"))  # base64, what the webhook is signed with
@@ -46,7 +46,7 @@ class Notification(Base):
     id: Mapped[int] = mapped_column(Key, primary_key=True)
     uid: Mapped[str] = mapped_column(String(40), unique=True)  # what receivers know it by
     kind: Mapped[str] = mapped_column(String(32))
-    phase: Mapped[str] = mapped_column(String(16), server_default=text("'happened'"))  # notify.kinds.Phase
+    phase: Mapped[str] = mapped_column(String(16), server_default=text("'happened'"))  # notifications.Phase
     facility_id: Mapped[int | None] = mapped_column(ForeignKey("facility.id", ondelete="CASCADE"))
     at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
     sentence: Mapped[str] = mapped_column(Text, server_default=text("''"))  # one sentence
@@ -64,7 +64,7 @@ class Delivery(Base):
     rule: Mapped[str] = mapped_column(String(80))  # notify.rules.Rule.key
     channel: Mapped[str] = mapped_column(String(16))  # webhook | email
     address: Mapped[str] = mapped_column(Text)  # URL or e-mail address
-    state: Mapped[str] = mapped_column(String(16), server_default=text("'pending'"))  # notify.kinds.DeliveryState
+    state: Mapped[str] = mapped_column(String(16), server_default=text("'pending'"))  # notifications.DeliveryState
     attempts: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     next_attempt_at: Mapped[datetime] = mapped_column(UtcDateTime, server_default=func.current_timestamp())
     first_failed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

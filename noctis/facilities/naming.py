@@ -11,6 +11,7 @@ AE_TITLE_MAX = 16  # characters, PS3.5 §6.2 (VR AE)
 STEM = 11  # characters of the name in a generated AE title; four random hex digits follow
 SLUG_MAX = 48
 CHECKING = "NOCTIS_CHECK"  # the calling AE title of our own echoes: no sender's
+IMPORTING = "IMPORT"  # the calling AE title that the index shows of what was imported
 RESERVED_SLUGS = frozenset(
     {"default", "archiver", "audit", "notifier", "scheduler", "watcher", "web"}
 )  # process names beside the facilities'

@@ -1,4 +1,4 @@
-"""Recognition: which facility a caller is. One pure function decides, on every port (DESIGN.md, "Recognition").
+"""Recognition: which facility a caller is. One pure function decides, on every port (docs/facilities.md).
 
 Titles are compared case-sensitively; leading and trailing spaces (and the NULs some devices pad with) do not count.
 Nothing here reads a file or a database, and nothing a caller says can make two facilities one.

@@ -1,4 +1,4 @@
-"""The establishment of an association: its request taken, recognised, and answered (PS3.8 §9.2, DESIGN.md).
+"""The establishment of an association: its request taken, recognised, and answered (PS3.8 §9.2).
 
 Runs on pynetdicom's state machine. Where nobody is bound to an event of it, the request's contexts and the acceptance
 go past pynetdicom's item objects (`associate`), which would cost more than everything else of a short association.

@@ -1,4 +1,4 @@
-"""Which presentation contexts are accepted, and with which transfer syntax (PS3.8 §7.1.1.13, DESIGN.md).
+"""Which presentation contexts are accepted, and with which transfer syntax (PS3.8 §7.1.1.13).
 
 Verification and everything that is or may be storage is accepted: private and unknown SOP classes too, since a class
 that was standardised after this release must not be lost. SOP classes that are known to belong to another service

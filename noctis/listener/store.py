@@ -1,4 +1,4 @@
-"""C-STORE: what becomes of an instance (DESIGN.md, "C-STORE outcomes").
+"""C-STORE: what becomes of an instance (docs/conformance.md).
 
 Takes the data set in pieces, into the facility's spool. Promises that success is answered only for what is committed;
 that an instance which cannot be filed is kept whole in quarantine and answered with a failure that says why; and that

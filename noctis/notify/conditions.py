@@ -16,8 +16,8 @@ from sqlalchemy import Engine, Table, delete, insert, select
 from noctis.config import Settings
 from noctis.db.engine import reachable, reading
 from noctis.db.notifying import NotificationCondition
+from noctis.notifications import Phase
 from noctis.notify import outbox
-from noctis.notify.kinds import Phase
 from noctis.notify.outbox import News
 from noctis.notify.rules import Rules
 from noctis.text import duration

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from noctis.config import Settings
-from noctis.notify.kinds import Channel
+from noctis.notifications import Channel
 from noctis.notify.mail import Mailer
 from noctis.notify.outbox import Address, Tried
 from noctis.notify.webhook import Signed, Webhooks

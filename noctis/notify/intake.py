@@ -12,8 +12,8 @@ from noctis.config import Settings
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Study
 from noctis.db.notifying import Notice
+from noctis.notifications import Kind
 from noctis.notify import outbox
-from noctis.notify.kinds import Kind
 from noctis.notify.outbox import News
 from noctis.notify.rules import Rules
 from noctis.text import size

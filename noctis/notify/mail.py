@@ -15,8 +15,8 @@ from email.utils import format_datetime
 
 from noctis.config import Settings
 from noctis.errors import ConfigError, NoctisError, StorageError
+from noctis.notifications import Kind
 from noctis.notify import messages
-from noctis.notify.kinds import Kind
 from noctis.notify.outbox import Due, Tried
 from noctis.notify.webhook import client_context
 from noctis.receipts.document import path_of

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from noctis.notify.kinds import Phase, title
+from noctis.notifications import Phase, title
 from noctis.notify.outbox import Due
 
 VERSION = 1

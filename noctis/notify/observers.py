@@ -12,7 +12,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 
-from noctis.checks import tls
 from noctis.config import Settings
 from noctis.db.engine import reading
 from noctis.db.models import Facility, Refusal
@@ -23,6 +22,7 @@ from noctis.repository.room import Room, Space
 from noctis.silence import Watch
 from noctis.supervisor.control import Control
 from noctis.text import duration, size
+from noctis.tls import known
 
 GOOD = ("running", "idle")  # states of a listener
 AGAIN = 1.2  # free space is enough again at so many times the limit
@@ -98,7 +98,7 @@ def certificates(settings: Settings, ids: dict[str, int]) -> Iterator[Observatio
 
 
 def _all_certificates(settings: Settings) -> Iterator[tuple[str, str | None, str, datetime | None, str]]:
-    for entry in tls.certificates(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
+    for entry in known.certificates(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
         yield entry.title, entry.facility, entry.fingerprint or str(entry.path), entry.not_after, entry.fix
     path = settings.web.certificate
     if path is not None:

@@ -22,7 +22,7 @@ from noctis.db.engine import reachable, reading
 from noctis.db.models import Event, Facility
 from noctis.db.notifying import Delivery, DeliveryTarget, Notification
 from noctis.errors import ConflictError, NotFoundError
-from noctis.notify.kinds import Channel, DeliveryState, Phase
+from noctis.notifications import Channel, DeliveryState, Phase
 from noctis.notify.rules import Rule, matching
 
 BACKOFF_SECONDS = (5.0, 900.0)  # of one delivery: the first wait, which triples, and the longest

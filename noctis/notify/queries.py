@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Engine, func, or_, select
+from sqlalchemy import Connection, Engine, func, or_, select
 
 from noctis.db.engine import reading
 from noctis.db.models import Facility
 from noctis.db.notifying import Delivery, DeliveryTarget, Notification, NotificationCondition, Receipt
 from noctis.errors import NotFoundError, UsageError
-from noctis.notify.kinds import DeliveryState, title
+from noctis.notifications import DeliveryState, title
 from noctis.notify.rules import CONFIG, RECEIPTS, Rule, shown_address
 
 
@@ -145,25 +145,17 @@ def _delivery(row: dict[str, Any], rules: Sequence[Rule]) -> dict[str, Any]:
     return _iso(row)
 
 
+def _counted(connection: Connection, state: DeliveryState) -> dict[tuple[str, str], int]:
+    """Deliveries in a state, by where they go."""
+    address = (Delivery.channel, Delivery.address)
+    query = select(*address, func.count().label("number")).where(Delivery.state == state).group_by(*address)
+    return {(row.channel, row.address): row.number for row in connection.execute(query)}
+
+
 def receivers(engine: Engine) -> list[dict[str, Any]]:
     """Addresses that something waits for, or that do not answer."""
     with reading(engine) as connection:
-        waiting = {
-            (row.channel, row.address): row.number
-            for row in connection.execute(
-                select(Delivery.channel, Delivery.address, func.count().label("number"))
-                .where(Delivery.state == DeliveryState.PENDING)
-                .group_by(Delivery.channel, Delivery.address)
-            )
-        }
-        dead = {
-            (row.channel, row.address): row.number
-            for row in connection.execute(
-                select(Delivery.channel, Delivery.address, func.count().label("number"))
-                .where(Delivery.state == DeliveryState.DEAD)
-                .group_by(Delivery.channel, Delivery.address)
-            )
-        }
+        waiting, dead = (_counted(connection, state) for state in (DeliveryState.PENDING, DeliveryState.DEAD))
         targets = {
             (row.channel, row.address): row
             for row in connection.execute(

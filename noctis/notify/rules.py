@@ -18,8 +18,8 @@ from noctis.db.engine import lock_registry, reachable, reading
 from noctis.db.models import Event, Facility
 from noctis.db.notifying import Delivery, NotificationRule
 from noctis.errors import ConflictError, NotFoundError, StorageError, UsageError
+from noctis.notifications import Channel, DeliveryState, Kind
 from noctis.notify import signing
-from noctis.notify.kinds import Channel, DeliveryState, Kind
 from noctis.sections import EMAIL, URL
 
 NAME_MAX, URL_MAX, EMAIL_MAX, RECIPIENTS_MAX, RULES_MAX = 64, 2000, 254, 50, 200

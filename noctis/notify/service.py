@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,11 +23,11 @@ from noctis.db.engine import make_engine, reachable, reading
 from noctis.db.migrate import require_current
 from noctis.db.notifying import NotifierState
 from noctis.errors import ExitCode, NoctisError
+from noctis.notifications import TEST, Channel, Kind
 from noctis.notify import observers, outbox
 from noctis.notify.conditions import Conditions
 from noctis.notify.dispatcher import CLOSE_SECONDS, Dispatcher
 from noctis.notify.intake import Intake
-from noctis.notify.kinds import TEST, Channel, Kind
 from noctis.notify.lead import Lead
 from noctis.notify.mail import BATCH
 from noctis.notify.observers import HOST, RefusalWindow
@@ -65,14 +66,10 @@ def run(settings: Settings, scoreboard: Scoreboard) -> int:
     """The whole life of the process, until SIGTERM or SIGINT."""
     with contextlib.suppress(OSError):
         os.nice(NICENESS)
-    stop = Stop()
-    scoreboard.begin(os.getpid())
-    notifier = Notifier(settings, scoreboard)
-    try:
-        notifier.serve(stop)
-    finally:
-        notifier.close()
-        stop.close()
+    with closing(Stop()) as stop:
+        scoreboard.begin(os.getpid())
+        with closing(Notifier(settings, scoreboard)) as notifier:
+            notifier.serve(stop)
     log.info("notifier.stopped")
     return ExitCode.DONE
 

@@ -8,8 +8,8 @@ from noctis.db.engine import reachable
 from noctis.db.models import Event
 from noctis.db.notifying import DeliveryTarget
 from noctis.errors import UsageError
+from noctis.notifications import TEST, Channel
 from noctis.notify import outbox
-from noctis.notify.kinds import TEST, Channel
 from noctis.notify.outbox import News
 from noctis.notify.rules import Rule
 

@@ -24,8 +24,8 @@ from noctis.db.engine import reachable, reading
 from noctis.db.models import Facility, Instance, Study, StudyStatus
 from noctis.db.notifying import NotifierState, Receipt
 from noctis.errors import NotFoundError, StorageError
+from noctis.notifications import Channel, Kind
 from noctis.notify import outbox
-from noctis.notify.kinds import Channel, Kind
 from noctis.notify.outbox import News
 from noctis.notify.rules import RECEIPTS, Rules, matching
 from noctis.receipts.day import Summing, Totals, bounds, study_lines

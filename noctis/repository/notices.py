@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Table, delete, insert, select
 from noctis.db.engine import reachable, reading
 from noctis.db.models import Study
 from noctis.db.notifying import Notice
-from noctis.notify.kinds import Kind
+from noctis.notifications import Kind
 
 NOTICE: Table = Notice.__table__  # type: ignore[assignment]
 STUDY_COLUMNS = (  # what an UPDATE of studies returns for `studies_complete`

@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, func, or_, select
 
 from noctis.db.engine import reading
-from noctis.db.models import Facility, Instance, Quarantined, Series, Study
+from noctis.db.models import Facility, Instance, Quarantined, Study
 from noctis.errors import NotFoundError, UsageError
 from noctis.facilities.naming import is_slug
 from noctis.repository import keyset, quarantine_rows
 from noctis.repository.keyset import Page
 from noctis.repository.quarantine import Quarantine, Reason
+from noctis.repository.queries import instance_columns
 
 AT_LEAST_SECONDS = 60.0  # between two looks at every name, whatever the folders' times say
 _SETTLED_NS = 2_000_000_000  # a folder that changed less than this ago may change again within the same tick
@@ -168,18 +169,7 @@ def file_of(root: Path, row: dict[str, Any]) -> Path:
 
 def filed_as(engine: Engine, slug: str, sop_instance_uid: str) -> dict[str, Any] | None:
     """What is filed in a facility under this SOP Instance UID; None: nothing."""
-    query = (
-        select(
-            Facility.slug.label("facility"),
-            Study.study_instance_uid,
-            Series.series_instance_uid,
-            *Instance.__table__.c,
-        )
-        .join(Facility, Facility.id == Instance.facility_id)
-        .join(Series, Series.id == Instance.series_id)
-        .join(Study, Study.id == Series.study_id)
-        .where(Facility.slug == slug, Instance.sop_instance_uid == sop_instance_uid)
-    )
+    query = instance_columns().where(Facility.slug == slug, Instance.sop_instance_uid == sop_instance_uid)
     with reading(engine) as connection:
         found = connection.execute(query).first()
     return _plain(found) if found is not None else None

@@ -139,6 +139,17 @@ def number_of(text: str) -> float:
         return float("inf")
 
 
+def instance_columns() -> Select[Any]:
+    """Instances with the facility's slug and the UIDs of study and series."""
+    uids = (Study.study_instance_uid, Series.series_instance_uid)
+    return (
+        select(Facility.slug.label("facility"), *uids, *Instance.__table__.c)
+        .join(Facility, Facility.id == Instance.facility_id)
+        .join(Series, Series.id == Instance.series_id)
+        .join(Study, Study.id == Series.study_id)
+    )
+
+
 def instances(
     engine: Engine,
     limit: int,
@@ -148,17 +159,7 @@ def instances(
     series_uid: str | None = None,
 ) -> list[dict[str, Any]]:
     """Instances, the latest first."""
-    query = (
-        select(
-            Facility.slug.label("facility"),
-            Study.study_instance_uid,
-            Series.series_instance_uid,
-            *Instance.__table__.c,
-        )
-        .join(Facility, Facility.id == Instance.facility_id)
-        .join(Series, Series.id == Instance.series_id)
-        .join(Study, Study.id == Series.study_id)
-    )
+    query = instance_columns()
     if facility_id is not None:
         query = query.where(Instance.facility_id == facility_id)
     if study_uid:

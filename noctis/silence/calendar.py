@@ -68,9 +68,5 @@ class Calendar:
         return datetime.fromtimestamp(seconds, self.zone)
 
 
-def hour_of(moment: datetime) -> int:
-    return int(moment.timestamp() // 3600)
-
-
 def moment_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -28,7 +28,6 @@ class Habit:
     """What was learned. A silence is measured by `weights`: the sum over its hours is -ln of its probability."""
 
     weeks: float  # observed
-    active_hours: int
     odds: tuple[float, ...] = field(repr=False)  # of each slot: that something comes in it
     weights: tuple[float, ...] = field(repr=False)  # of each slot: -ln(1 - odds)
     often: float  # so many silences a week
@@ -47,8 +46,7 @@ def learn(bits: int, first: int, observed: int, calendar: Calendar) -> Habit | N
     observed
         How many hours at the end of the window it has been known for.
     """
-    active = bits.bit_count()
-    if observed < ENOUGH_DAYS * 24 or active < ENOUGH_HOURS:
+    if observed < ENOUGH_DAYS * 24 or bits.bit_count() < ENOUGH_HOURS:
         return None
     looked = (1 << WINDOW) - (1 << (WINDOW - min(observed, WINDOW)))
     masks = calendar.masks(first, WINDOW)
@@ -64,7 +62,7 @@ def learn(bits: int, first: int, observed: int, calendar: Calendar) -> Habit | N
     )
     weights = tuple(-log(1 - p) for p in odds)
     weeks = min(observed, WINDOW) / WEEK
-    return Habit(weeks, active, odds, weights, *_tail(bits, first, weeks, weights, calendar))
+    return Habit(weeks, odds, weights, *_tail(bits, first, weeks, weights, calendar))
 
 
 def _tail(

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, Table, and_, func, select
 
 from noctis.db.engine import reading
 from noctis.db.models import ActivityDay, Device, Facility, Instance, Series, SilenceMute, Study, StudyStatus
-from noctis.repository.importer import CALLING as IMPORTED
+from noctis.facilities.naming import IMPORTING
 from noctis.silence.habit import WINDOW
 from noctis.silence.state import Mute
 
@@ -161,7 +161,7 @@ def coming_in(engine: Engine, facility_id: int) -> dict[str, datetime]:
         .join(Series, Series.id == Instance.series_id)
         .join(Study, Study.id == Series.study_id)
         .where(Study.facility_id == facility_id, Study.status == StudyStatus.RECEIVING)
-        .where(Instance.calling_ae_title != IMPORTED)
+        .where(Instance.calling_ae_title != IMPORTING)
         .group_by(Instance.calling_ae_title)
     )
     with reading(engine) as connection:

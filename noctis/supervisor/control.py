@@ -8,13 +8,13 @@ import json
 import socket
 import time
 import xmlrpc.client
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any, cast
 
 from noctis.errors import SupervisorError
-from noctis.facilities.snapshot import Snapshot, dump
+from noctis.facilities.snapshot import Snapshot, dump, write_if_changed
 from noctis.home import Home, short_path
 
 START_IT = "start it: noctis supervise   (or: systemctl start noctis)"
@@ -64,6 +64,25 @@ class Control:
     def reconcile(self) -> dict[str, list[dict[str, Any]]]:
         """Follow `run/facilities.json` now; what was done."""
         return cast(dict[str, list[dict[str, Any]]], json.loads(self._call("noctis.reconcile")))
+
+    def follow(self, make: Callable[[], Snapshot]) -> bool:
+        """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does.
+
+        Parameters
+        ----------
+        make
+            Reads what the facilities table says.
+
+        Raises
+        ------
+        SupervisorError
+            One runs and did not answer. The change is made by then: it follows by itself.
+        """
+        write_if_changed(self._home.snapshot, make)
+        if not self.is_running():
+            return False
+        self.reconcile()
+        return True
 
     def plan(self, snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
         """What a reconcile with `snapshot` would do."""

@@ -21,7 +21,7 @@ from supervisor.states import STOPPED_STATES, ProcessStates, SupervisorStates
 
 from noctis.errors import ExitCode
 from noctis.observability.boards import Boards
-from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.observability.scoreboard import Counter
 from noctis.supervisor.plan import ListenerSpec
 from noctis.supervisor.process import ForkedConfig, ForkedProcess, Restart
 from noctis.supervisor.sockets import Sockets
@@ -136,9 +136,6 @@ class Group(process.ProcessGroup):  # type: ignore[misc]
     def live(self, counter: Counter) -> int:
         """A figure of now over the processes that run."""
         return sum(each.scoreboard.total(counter) for each in self.processes.values() if each.pid)
-
-    def scoreboards(self) -> list[Scoreboard]:
-        return self._boards.of(self.board)
 
     def state(self) -> State:
         active = self.active

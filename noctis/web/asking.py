@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 
 from noctis.repository.asked import asked_for
+from noctis.repository.images import ImageRow
 from noctis.web.access import Caller
 from noctis.web.site import Site
 
@@ -17,6 +18,12 @@ KNOWN_MAX = 10_000
 
 _lock = threading.Lock()
 _known: "OrderedDict[tuple[object, ...], float]" = OrderedDict()  # what was asked, and when (monotonic)
+
+
+def note_instance(site: Site, caller: Caller, row: ImageRow) -> None:
+    """The elements of an instance were looked at."""
+    uids = {"study_instance_uid": row.study_uid, "sop_instance_uid": row.sop_instance_uid}
+    note_query(site, caller, "query.instance", facility=row.slug, **uids)
 
 
 def note_query(

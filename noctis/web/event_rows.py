@@ -1,7 +1,6 @@
 """Events as pages and API ask for them: the same filter, and the same file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from fastapi.responses import StreamingResponse
 
@@ -10,34 +9,26 @@ from noctis.repository.events import EventFilter
 from noctis.web.csv_rows import csv_text
 from noctis.web.site import Site
 
+FILTERS = ("who", "what", "facility", "since", "until")
 COLUMNS = ("at", "who", "what", "facility", "subject", "detail")
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What an address says; "": nothing."""
+def filter_of(site: Site, asked: dict[str, str]) -> EventFilter:
+    """As the index is asked.
 
-    who: str = ""
-    what: str = ""
-    facility: str = ""
-    since: str = ""
-    until: str = ""
-
-    def filter(self, site: Site) -> EventFilter:
-        """As the index is asked.
-
-        Raises
-        ------
-        UsageError
-            A time is none.
-        """
-        return EventFilter(
-            facility_id=events.facility_id(site.engine, self.facility) if self.facility else None,
-            actor=self.who or None,
-            action=self.what or None,
-            since=keyset.moment_of(self.since) if self.since else None,
-            until=keyset.moment_of(self.until) if self.until else None,
-        )
+    Raises
+    ------
+    UsageError
+        A time is none.
+    """
+    slug, since, until = (asked.get(name) for name in ("facility", "since", "until"))
+    return EventFilter(
+        facility_id=events.facility_id(site.engine, slug) if slug else None,
+        actor=asked.get("who"),
+        action=asked.get("what"),
+        since=keyset.moment_of(since) if since else None,
+        until=keyset.moment_of(until) if until else None,
+    )
 
 
 def csv_file(site: Site, wanted: EventFilter) -> StreamingResponse:

@@ -19,4 +19,7 @@ def _sound(text: str) -> str:
 Words = Annotated[str, StringConstraints(max_length=TEXT_MAX), AfterValidator(_sound)]
 RowId = Annotated[int, Path(ge=1, le=ID_MAX)]
 Limit = Annotated[int, Query(ge=1, le=PAGE_MAX, description="Rows of one page.")]
+FacilitySlug = Annotated[Words, Query(description="A facility's slug.")]
+Since = Annotated[Words, Query(description="A time (ISO 8601); without an offset the server's local one.")]
+Until = Annotated[Words, Query(description="A time as in `since`: what came before it.")]
 After = Annotated[Words | None, Query(description="The `next` of the page before.")]

@@ -1,9 +1,9 @@
 """Refusals as pages and API show them: the ledger's rows with what is known of them now."""
 
-from dataclasses import replace
 from typing import Any
 
 from noctis.config import Settings
+from noctis.errors import UsageError
 from noctis.facilities.certificates import CertificateRegistry
 from noctis.facilities.mending import Mended, lets_in_now, mend, networks_for
 from noctis.facilities.onboarding import host_of
@@ -28,15 +28,37 @@ KINDS = {  # as people read them
 }
 
 
-def filtered(site: Site, wanted: RefusalFilter) -> RefusalFilter:
-    """With the port of the facility that is asked for."""
-    facility = site.snapshots.current().by_slug.get(wanted.facility or "")
-    return replace(wanted, facility_port=facility.port) if facility else wanted
+FILTERS = ("q", "facility", "port", "calling", "address", "kind", "state", "since")
+
+
+def filter_of(site: Site, asked: dict[str, str]) -> RefusalFilter:
+    """As the ledger is asked.
+
+    Raises
+    ------
+    UsageError
+        The port is none.
+    """
+    port = asked.get("port")
+    if port is not None and not (port.isascii() and port.isdigit() and len(port) <= 5):
+        raise UsageError(f"{port!r} is no port")
+    facility = site.snapshots.current().by_slug.get(asked.get("facility", ""))
+    return RefusalFilter(
+        port=int(port) if port else None,
+        facility=asked.get("facility"),
+        facility_port=facility.port if facility else None,
+        calling=asked.get("calling"),
+        address=asked.get("address"),
+        kind=asked.get("kind"),
+        state=asked.get("state"),
+        since=asked.get("since"),
+        text=asked.get("q"),
+    )
 
 
 def looked_at(site: Site, wanted: RefusalFilter, limit: int, after: str | None = None) -> Page:
     """A page of refusals; see `one`."""
-    page = refusals.page(site.engine, filtered(site, wanted), limit, after)
+    page = refusals.page(site.engine, wanted, limit, after)
     snapshot = site.snapshots.current()
     return Page([_with_names(row, snapshot, site.settings) for row in page.rows], page.next)
 

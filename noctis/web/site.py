@@ -11,7 +11,7 @@ from noctis.config import Settings
 from noctis.db.engine import make_engine
 from noctis.errors import NoctisError, SupervisorError
 from noctis.facilities.registry import Registry
-from noctis.facilities.snapshot import SnapshotReader, write_if_changed
+from noctis.facilities.snapshot import SnapshotReader
 from noctis.frames.cache import FrameCache
 from noctis.frames.pool import Pool
 from noctis.home import Home
@@ -148,15 +148,13 @@ class Site:
         self.bearers.forget(account_id)
 
     def follow(self) -> bool:
-        """After a change of the facilities: tell the listeners, and the supervisor if one runs; whether one does."""
-        write_if_changed(self.home.snapshot, self.registry("web").snapshot)
+        """`Control.follow`; False too where the supervisor did not answer."""
         try:
-            self.control.reconcile()
+            return self.control.follow(self.registry("web").snapshot)
         except SupervisorError:
-            return False  # it follows by itself
+            return False
         finally:
             self.doors.forget()
-        return True
 
     def close(self) -> None:
         self.sampler.close()

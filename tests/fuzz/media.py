@@ -14,8 +14,8 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from noctis.repository import import_sources
-from noctis.repository.import_sources import SkippedError
+from noctis.importing import sources
+from noctis.importing.sources import SkippedError
 from tests.samples import make_instance
 
 
@@ -41,7 +41,7 @@ def examine(data: bytes) -> None:
 
 def examine_file(path: Path, size: int) -> None:
     try:
-        source = import_sources.examine(path)
+        source = sources.examine(path)
     except SkippedError as error:
         assert len(str(error)) < 200
         return
@@ -51,7 +51,7 @@ def examine_file(path: Path, size: int) -> None:
 
 
 def examine_directory(path: Path) -> None:
-    named = import_sources.referenced_files(path)
+    named = sources.referenced_files(path)
     if named is None:
         return
     found, skipped = named
@@ -64,7 +64,7 @@ def examine_directory(path: Path) -> None:
 def directory(*references: list[str] | str) -> bytes:
     """A DICOMDIR that names these files."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = import_sources.DIRECTORY_CLASS
+    meta.MediaStorageSOPClassUID = sources.DIRECTORY_CLASS
     meta.MediaStorageSOPInstanceUID = "1.2.3"
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset = Dataset()

@@ -4,7 +4,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
 
 import psutil
@@ -15,6 +14,7 @@ from tests.support import wait_for
 from tests.system import senders
 from tests.system.associations import held_port, in_flight, message, open_association
 from tests.system.conftest import MakeNoctis, Noctis
+from tests.system.knocking import knocking
 
 TITLE = "NOCTIS_SERVER"
 
@@ -114,26 +114,11 @@ def test_reload_keeps_pid_and_port_and_refuses_nobody(noctis: Noctis) -> None:
     facility = noctis.add("Central")
     noctis.wait_listener("central")
     listeners = [noctis.listener(name)["pid"] for name in (None, "central")]
-    stop, refused, answered = threading.Event(), [], []
-
-    def connect() -> None:
-        while not stop.is_set():
-            try:
-                socket.create_connection(("127.0.0.1", facility.port), timeout=20).close()
-                answered.append(1)
-            except OSError as error:
-                refused.append(error)
-
-    caller = threading.Thread(target=connect)
-    caller.start()
-    try:
+    with knocking(facility.port) as knocks:
         noctis.reload()
-        enough = len(answered) + 20
-        wait_for(lambda: len(answered) > enough, what="more callers to be answered")
-    finally:
-        stop.set()
-        caller.join()
-    assert refused == []
+        enough = knocks.answered + 20
+        wait_for(lambda: knocks.answered > enough, what="more callers to be answered")
+    assert knocks.refused == []
     assert noctis.control.pid() == noctis.pid
     assert not {noctis.listener(name)["pid"] for name in (None, "central")} & set(listeners)
     assert senders.echoscu(facility.port, facility.ae_title)

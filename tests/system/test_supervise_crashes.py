@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import threading
 
 import psutil
 
@@ -11,6 +10,7 @@ from noctis.home import Home
 from tests.support import wait_for
 from tests.system import senders
 from tests.system.conftest import MakeNoctis, Noctis
+from tests.system.knocking import knocking
 
 
 def test_a_killed_listener_is_back_at_once(noctis: Noctis) -> None:
@@ -33,27 +33,12 @@ def test_nobody_is_refused_while_a_listener_keeps_dying(make_noctis: MakeNoctis)
     noctis = make_noctis(supervisor={"crash_limit": 1000}).start()
     facility = noctis.add("Central")
     noctis.wait_listener("central")
-    stop, refused, connected = threading.Event(), [], []
-
-    def connect() -> None:
-        while not stop.is_set():
-            try:
-                socket.create_connection(("127.0.0.1", facility.port), timeout=20).close()
-                connected.append(1)
-            except OSError as error:
-                refused.append(error)
-
-    caller = threading.Thread(target=connect)
-    caller.start()
-    try:
+    with knocking(facility.port) as knocks:
         for number in range(1, 11):
             os.kill(noctis.wait_listener("central")["pid"], signal.SIGKILL)
             noctis.wait_listener("central", restarts=number)
-    finally:
-        stop.set()
-        caller.join()
-    assert refused == []
-    assert len(connected) > 10
+    assert knocks.refused == []
+    assert knocks.answered > 10
 
 
 def test_a_listener_that_keeps_crashing_is_held_back_alone(make_noctis: MakeNoctis) -> None:

@@ -12,6 +12,7 @@ import pytest
 from noctis.cli import cli
 from noctis.cli.reference import commands
 from noctis.config import load_settings
+from noctis.db.models import Base
 from noctis.facilities.recognition import Reject
 from noctis.listener.commands import Status
 from noctis.repository import filemeta
@@ -225,3 +226,13 @@ def test_everything_that_the_project_names_is_pinned() -> None:
         if plain(requirement) not in {**pins(name), "noctis": ""}
     ]
     assert missing == []
+
+
+# -- the architecture
+
+
+def test_every_table_and_every_package_is_in_the_architecture() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tables = [name for name in Base.metadata.tables if f"`{name}`" not in page]
+    packages = [path.parent.name for path in (ROOT / "noctis").glob("*/__init__.py")]
+    assert (tables, [name for name in packages if f"\n  {name}/ " not in page]) == ([], [])

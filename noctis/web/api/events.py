@@ -10,8 +10,8 @@ from pydantic import BaseModel, Field
 from noctis.repository import events
 from noctis.users.roles import Right
 from noctis.web.access import allow
-from noctis.web.event_rows import Asked, csv_file
-from noctis.web.fields import PAGE, After, Limit, Words
+from noctis.web.event_rows import csv_file, filter_of
+from noctis.web.fields import PAGE, After, FacilitySlug, Limit, Since, Until, Words
 from noctis.web.site import OnSite
 
 router = APIRouter(prefix="/api/v1", tags=["events"])
@@ -38,20 +38,20 @@ class EventPage(BaseModel):
 def _asked(
     who: Annotated[Words, Query(description="The actor's whole name.")] = "",
     what: Annotated[Words, Query(description="The action, or its beginning.")] = "",
-    facility: Words = "",
-    since: Annotated[Words, Query(description="ISO 8601; without an offset the server's local time.")] = "",
-    until: Annotated[Words, Query(description="Events before this.")] = "",
-) -> Asked:
-    return Asked(who=who, what=what, facility=facility, since=since, until=until)
+    facility: FacilitySlug = "",
+    since: Since = "",
+    until: Until = "",
+) -> dict[str, str]:
+    return {"who": who, "what": what, "facility": facility, "since": since, "until": until}
 
 
-Query_ = Annotated[Asked, Depends(_asked)]
+Asked = Annotated[dict[str, str], Depends(_asked)]
 
 
 @router.get("/events", dependencies=[allow(Right.SEE_ALL)])
-def list_events(site: OnSite, asked: Query_, limit: Limit = PAGE, after: After = None) -> EventPage:
+def list_events(site: OnSite, asked: Asked, limit: Limit = PAGE, after: After = None) -> EventPage:
     """Events, the latest first."""
-    page = events.page(site.engine, asked.filter(site), limit, after)
+    page = events.page(site.engine, filter_of(site, asked), limit, after)
     return EventPage(
         items=[EventOut(**{name: row[name] for name in EventOut.model_fields}) for row in page.rows],
         next=page.next,
@@ -65,6 +65,6 @@ def list_events(site: OnSite, asked: Query_, limit: Limit = PAGE, after: After =
     response_class=StreamingResponse,
     responses={200: {"content": {"text/csv": {}}}},
 )
-def events_as_csv(site: OnSite, asked: Query_) -> StreamingResponse:
+def events_as_csv(site: OnSite, asked: Asked) -> StreamingResponse:
     """The same as a file, whole (RFC 4180)."""
-    return csv_file(site, asked.filter(site))
+    return csv_file(site, filter_of(site, asked))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
 
 from noctis.errors import UsageError
 from noctis.frames.protocol import Request as Wanted
@@ -16,7 +16,7 @@ from noctis.repository.images import ImageRow
 from noctis.users.roles import Right
 from noctis.web import downloads, element_pages, pictures
 from noctis.web.access import Caller, LoggedIn, allow
-from noctis.web.asking import note_query
+from noctis.web.asking import note_instance
 from noctis.web.site import OnSite, Site
 
 STUDY = "/studies/{slug}/{study_uid}"
@@ -49,9 +49,11 @@ Placeholder = Annotated[bool, Query(description="Draw why there is no picture in
 class InstanceOut(BaseModel):
     """One instance of a series."""
 
+    model_config = ConfigDict(from_attributes=True)  # of an `ImageRow`
+
     sop_instance_uid: str
-    address: str  # what names it in the paths of this API
-    sop_class: str
+    address: str = Field(validation_alias="part", description="What names it in the paths of this API.")
+    sop_class: str = Field(validation_alias="class_name")
     transfer_syntax_uid: str
     instance_number: str
     frames: int
@@ -73,6 +75,8 @@ class InstancesOut(BaseModel):
 class ElementOut(BaseModel):
     """One data element. `path` is its place, such as (0008,1140)[1].(0008,1150); items count from 1."""
 
+    model_config = ConfigDict(from_attributes=True)  # of an `Element`
+
     path: str
     depth: int
     vr: str
@@ -80,9 +84,9 @@ class ElementOut(BaseModel):
     name: str
     length: int
     vm: int
-    value: str
+    value: str = Field(validation_alias="text")
     cut: bool
-    sha256: str
+    sha256: str = Field(validation_alias="digest")
     meaning: str
 
 
@@ -107,23 +111,7 @@ def instances(
     """The instances of a series, in order."""
     view = images.series(site.engine, slug, study_uid, series_uid, site.home.media)
     some = view.images[offset : offset + limit]
-    return InstancesOut(total=len(view.images), offset=offset, instances=[_instance(row) for row in some])
-
-
-def _instance(row: ImageRow) -> InstanceOut:
-    return InstanceOut(
-        sop_instance_uid=row.sop_instance_uid,
-        address=row.part,
-        sop_class=row.class_name,
-        transfer_syntax_uid=row.transfer_syntax_uid,
-        instance_number=row.instance_number,
-        frames=row.frames,
-        rows=row.rows,
-        columns=row.columns,
-        bytes=row.bytes,
-        digest=row.digest,
-        no_image=row.no_image,
-    )
+    return InstancesOut(total=len(view.images), offset=offset, instances=list(map(InstanceOut.model_validate, some)))
 
 
 def _frame(
@@ -233,30 +221,8 @@ def elements(
     """The elements of an instance, file meta included; values are cut, pixel data left out."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
     page = element_pages.page(site, row, q, offset, limit)
-    note_query(
-        site,
-        caller,
-        "query.instance",
-        facility=slug,
-        study_instance_uid=row.study_uid,
-        sop_instance_uid=row.sop_instance_uid,
-    )
-    found = [
-        ElementOut(
-            path=each.path,
-            depth=each.depth,
-            vr=each.vr,
-            keyword=each.keyword,
-            name=each.name,
-            length=each.length,
-            vm=each.vm,
-            value=each.text,
-            cut=each.cut,
-            sha256=each.digest,
-            meaning=each.meaning,
-        )
-        for each in page.elements
-    ]
+    note_instance(site, caller, row)
+    found = list(map(ElementOut.model_validate, page.elements))
     return ElementsOut(total=page.total, offset=offset, problem=page.problem, elements=found)
 
 

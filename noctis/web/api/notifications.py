@@ -7,8 +7,8 @@ from fastapi import APIRouter, Path, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
+from noctis.notifications import Channel, DeliveryState, Kind, Phase
 from noctis.notify import outbox, queries
-from noctis.notify.kinds import Channel, DeliveryState, Kind, Phase
 from noctis.notify.rules import EMAIL_MAX, NAME_MAX, RECIPIENTS_MAX, URL_MAX, Draft, Rule, Rules
 from noctis.notify.testing import send_test
 from noctis.receipts.day import Summing, parse_day

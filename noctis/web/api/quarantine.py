@@ -10,9 +10,9 @@ from noctis.repository.element_differences import Difference, Kind
 from noctis.repository.index import Outcome
 from noctis.repository.quarantine import Reason
 from noctis.users.roles import Right
-from noctis.web import quarantined
+from noctis.web import filters, quarantined
 from noctis.web.access import LoggedIn, allow
-from noctis.web.fields import PAGE, After, Limit, Words
+from noctis.web.fields import PAGE, After, FacilitySlug, Limit, Since, Until, Words
 from noctis.web.site import OnSite
 
 router = APIRouter(prefix="/api/v1", tags=["quarantine"])
@@ -113,17 +113,17 @@ class DiscardedOut(BaseModel):
 def list_quarantine(
     site: OnSite,
     caller: LoggedIn,
-    facility: Words | None = None,
+    facility: FacilitySlug = "",
     reason: Reason | None = None,
-    q: Annotated[Words | None, Query(description="The beginning of a UID, or part of a title or address.")] = None,
-    since: Words | None = None,
-    until: Words | None = None,
+    q: Annotated[Words, Query(description="The beginning of a UID, or part of a title or address.")] = "",
+    since: Since = "",
+    until: Until = "",
     limit: Limit = PAGE,
     after: After = None,
 ) -> QuarantinePage:
     """Instances in quarantine, the latest first."""
-    given: dict[str, Any] = {"facility": facility, "reason": reason, "q": q, "since": since, "until": until}
-    asked = {name: str(value) for name, value in given.items() if value}
+    given = {"facility": facility, "reason": reason, "q": q, "since": since, "until": until}
+    asked = filters.asked(given, quarantined.FILTERS)
     wanted = quarantined.filter_of(site, caller, asked)
     page = quarantined.looked_at(site, wanted, limit, after)
     quarantined.note_query(site, caller, "query.quarantine", asked)

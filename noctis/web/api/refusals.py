@@ -8,11 +8,11 @@ from pydantic import BaseModel, Field
 from noctis.errors import NotFoundError
 from noctis.facilities.remedies import Kind
 from noctis.repository import refusals
-from noctis.repository.refusals import RefusalFilter, State
+from noctis.repository.refusals import State
 from noctis.users.roles import Right
-from noctis.web import refusal_rows
+from noctis.web import filters, refusal_rows
 from noctis.web.access import LoggedIn, allow
-from noctis.web.fields import ID_MAX, PAGE, After, Limit, RowId, Words
+from noctis.web.fields import ID_MAX, PAGE, After, FacilitySlug, Limit, RowId, Words
 from noctis.web.site import OnSite
 
 router = APIRouter(prefix="/api/v1", tags=["refusals"])
@@ -73,29 +73,21 @@ class Dismissed(BaseModel):
 @router.get("/refusals", dependencies=[allow(Right.SEE_ALL)])
 def list_refusals(
     site: OnSite,
-    facility: Words | None = None,
+    facility: FacilitySlug = "",
     port: Annotated[int | None, Query(ge=1, le=65535)] = None,
-    calling: Words | None = None,
-    address: Words | None = None,
+    calling: Words = "",
+    address: Words = "",
     kind: Kind | None = None,
     state: State | None = None,
-    since: Annotated[Words | None, Query(description="6h, 7d, or a time (ISO 8601).")] = None,
-    q: Annotated[Words | None, Query(description="Part of a title, the address or the reason.")] = None,
+    since: Annotated[Words, Query(description="6h, 7d, or a time (ISO 8601).")] = "",
+    q: Annotated[Words, Query(description="Part of a title, the address or the reason.")] = "",
     limit: Limit = PAGE,
     after: After = None,
 ) -> RefusalPage:
     """Refusals, those seen last first."""
-    wanted = RefusalFilter(
-        port=port,
-        facility=facility,
-        calling=calling,
-        address=address,
-        kind=kind,
-        state=state,
-        since=since,
-        text=q,
-    )
-    page = refusal_rows.looked_at(site, wanted, limit, after)
+    given = {"facility": facility, "port": port, "calling": calling, "address": address, "kind": kind, "state": state}
+    asked = filters.asked(given | {"since": since, "q": q}, refusal_rows.FILTERS)
+    page = refusal_rows.looked_at(site, refusal_rows.filter_of(site, asked), limit, after)
     return RefusalPage(items=[RefusalOut(**row) for row in page.rows], next=page.next)
 
 

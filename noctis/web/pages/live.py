@@ -7,6 +7,7 @@ from fastapi.responses import HTMLResponse
 
 from noctis.errors import NoctisError
 from noctis.users.roles import Right
+from noctis.web import filters
 from noctis.web.access import LoggedIn, allow
 from noctis.web.live import DAYS
 from noctis.web.site import OnSite
@@ -46,5 +47,5 @@ def live(
         facility=facility,
         names={each.slug: each.name for each in known.values()},
         name=known[slug].name if slug in known else slug,
-        choices=sorted(known.values(), key=lambda each: each.name.casefold()) if caller.facility_id is None else [],
+        choices=filters.facilities(site, caller),
     )

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from noctis.errors import NotFoundError, UsageError
+from noctis.notifications import TITLES, DeliveryState
 from noctis.notify import outbox, queries
-from noctis.notify.kinds import TITLES, DeliveryState
 from noctis.notify.rules import TABLE, Draft, Rules, masked, parse_recipients
 from noctis.notify.testing import send_test
 from noctis.users.roles import Right

@@ -10,7 +10,7 @@ from noctis.errors import NoctisError, StorageError, UsageError
 from noctis.repository import quarantine_list as listed
 from noctis.repository.keyset import Page
 from noctis.users.roles import Right
-from noctis.web import quarantined
+from noctis.web import filters, quarantined
 from noctis.web.access import Caller, LoggedIn, allow
 from noctis.web.failures import status_of
 from noctis.web.fields import PAGE, TEXT_MAX, Words
@@ -27,30 +27,23 @@ ACTIONS = {
 }
 
 
-def _asked(given: Any) -> dict[str, str]:
-    """What an address asks for, empty fields left out."""
-    found = {name: str(given.get(name, "")).strip()[:TEXT_MAX].replace("\0", "") for name in quarantined.FILTERS}
-    return {name: value for name, value in found.items() if value}
-
-
 @router.get("/quarantine", dependencies=[allow(Right.SEE)])
 def list_quarantine(request: Request, site: OnSite, caller: LoggedIn) -> HTMLResponse:
-    asked, after = _asked(request.query_params), request.query_params.get("after") or None
+    asked, after = filters.asked(request.query_params, quarantined.FILTERS), request.query_params.get("after") or None
     values: dict[str, Any] = {"problem": None, "page": Page([])}
     try:
         values["page"] = quarantined.looked_at(site, quarantined.filter_of(site, caller, asked), PAGE, after)
         quarantined.note_query(site, caller, "query.quarantine", asked)
     except UsageError as error:
         values["problem"] = error
-    facilities = [each for each in site.snapshots.current().facilities if caller.sees(each.slug)]
+    counted = listed.counts(site.engine, caller.scope())
     values |= {
         "asked": dict.fromkeys(quarantined.FILTERS, "") | asked,
         "is_filtered": bool(asked),
         "query": urlencode(asked),
         "after": after,
-        "counts": listed.counts(site.engine, caller.scope()),
-        "facilities": sorted(facilities, key=lambda each: each.name),
-        "reasons": quarantined.REASONS,
+        "facilities": filters.facilities(site, caller),
+        "reasons": {each: f"{words} ({counted.get(each, 0)})" for each, words in quarantined.REASONS.items()},
         "actions": ACTIONS,
         "told": _told(request),
     }
@@ -80,7 +73,7 @@ def many(
     """Do it with what is chosen, or with all that the filter finds: asked once more, then in the background."""
     if action not in ACTIONS:
         raise UsageError("what shall be done with them?", fix="one of " + ", ".join(ACTIONS))
-    asked = _asked(dict(parse_qsl(back)))
+    asked = filters.asked(dict(parse_qsl(back)), quarantined.FILTERS)
     if everything:
         things = list(listed.names(site.engine, quarantined.filter_of(site, caller, asked), BULK_MAX))
     else:
@@ -112,7 +105,8 @@ def _worker(site: Site, caller: Caller, action: str) -> Any:
 
 @router.get("/quarantine/many/{job}", dependencies=[allow(Right.OPERATE)])
 def progress(request: Request, site: OnSite, caller: LoggedIn, job: Words) -> HTMLResponse:
-    values: dict[str, Any] = {"job": site.jobs.get(caller.name, job), "query": urlencode(_asked(request.query_params))}
+    asked = filters.asked(request.query_params, quarantined.FILTERS)
+    values: dict[str, Any] = {"job": site.jobs.get(caller.name, job), "query": urlencode(asked)}
     template = "quarantine_progress.html" if request.headers.get("hx-request") == "true" else "quarantine_job.html"
     return render(request, template, **values)
 

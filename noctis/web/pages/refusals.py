@@ -10,9 +10,9 @@ from noctis.errors import NoctisError, UsageError
 from noctis.facilities.remedies import from_json
 from noctis.repository import refusals
 from noctis.repository.keyset import Page
-from noctis.repository.refusals import RefusalFilter, State
+from noctis.repository.refusals import State
 from noctis.users.roles import Right
-from noctis.web import refusal_rows
+from noctis.web import filters, refusal_rows
 from noctis.web.access import LoggedIn, allow
 from noctis.web.failures import status_of
 from noctis.web.fields import ID_MAX, PAGE, RowId, Words
@@ -21,37 +21,22 @@ from noctis.web.templating import render
 
 router = APIRouter(include_in_schema=False)
 
-FIELDS = ("q", "facility", "port", "calling", "address", "kind", "state", "since")
 SINCE = {"1h": "the last hour", "24h": "the last day", "7d": "the last week", "30d": "the last 30 days"}
 STATES = {State.OPEN: "to be looked at", State.WAITING: "fixed, waiting", State.LET_IN: "let in"}
 
 
-def _asked(request: Request) -> dict[str, str]:
-    """What the address asks for, empty fields left out: it is what a bookmark has."""
-    found = {name: request.query_params.get(name, "").strip()[:200].replace("\0", "") for name in FIELDS}
-    return {name: value for name, value in found.items() if value}
-
-
-def _filter(asked: dict[str, str]) -> RefusalFilter:
-    port = asked.get("port")
-    if port is not None and not (port.isascii() and port.isdigit() and len(port) <= 5):
-        raise UsageError(f"{port!r} is no port")
-    named = {name: asked.get(name) for name in ("facility", "calling", "address", "kind", "state", "since")}
-    return RefusalFilter(port=int(port) if port else None, text=asked.get("q"), **named)  # type: ignore[arg-type]
-
-
 def _values(site: Site, request: Request) -> dict[str, Any]:
     """What the table is made from. A filter that is malformed finds nothing, and says so."""
-    asked = _asked(request)
+    asked = filters.asked(request.query_params, refusal_rows.FILTERS)
     after = request.query_params.get("after") or None
     problem = None
     try:
-        page = refusal_rows.looked_at(site, _filter(asked), PAGE, after)
+        page = refusal_rows.looked_at(site, refusal_rows.filter_of(site, asked), PAGE, after)
     except UsageError as error:
         page, problem = Page([]), error
     return {
         "page": page,
-        "asked": dict.fromkeys(FIELDS, "") | asked,
+        "asked": dict.fromkeys(refusal_rows.FILTERS, "") | asked,
         "is_filtered": bool(asked),
         "query": urlencode(asked | ({"after": after} if after else {})),
         "filter_query": urlencode(asked),
@@ -63,10 +48,9 @@ def _values(site: Site, request: Request) -> dict[str, Any]:
 
 
 @router.get("/refusals", dependencies=[allow(Right.SEE_ALL)])
-def list_refusals(request: Request, site: OnSite) -> HTMLResponse:
-    facilities = sorted(site.snapshots.current().facilities, key=lambda each: each.name)
+def list_refusals(request: Request, site: OnSite, caller: LoggedIn) -> HTMLResponse:
     dismissed = request.query_params.get("dismissed", "")
-    values = _values(site, request) | {"facilities": facilities, "since": SINCE}
+    values = _values(site, request) | {"facilities": filters.facilities(site, caller), "since": SINCE}
     return render(request, "refusals.html", **values, dismissed=dismissed if dismissed.isdecimal() else "")
 
 

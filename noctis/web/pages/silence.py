@@ -10,7 +10,7 @@ from noctis.errors import NotFoundError, UsageError
 from noctis.silence import State, words
 from noctis.silence.mutes import REASON_MAX, parse_until
 from noctis.users.roles import Right
-from noctis.web import silences
+from noctis.web import filters, silences
 from noctis.web.access import LoggedIn, allow
 from noctis.web.failures import status_of
 from noctis.web.fields import PAGE, Words
@@ -64,7 +64,7 @@ def silence(
         "silence.html",
         **asked,
         name=known[facility].name if facility in known else facility,
-        choices=sorted(known.values(), key=lambda each: each.name.casefold()) if caller.facility_id is None else [],
+        choices=filters.facilities(site, caller),
     )
 
 

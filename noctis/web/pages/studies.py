@@ -4,14 +4,14 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from sqlalchemy import select
 
 from noctis.archiver.completion import complete_now
 from noctis.db.engine import reading
 from noctis.db.models import Facility
 from noctis.repository.search import PAGE, studies_by_id
-from noctis.repository.study_details import AT_ONCE, details, find_study, series_of_study
+from noctis.repository.study_details import AT_ONCE, Details, details, find_study, series_of_study
 from noctis.users.roles import Right
 from noctis.web.access import Caller, LoggedIn, allow
 from noctis.web.asked_studies import STATUSES, Asked, noted
@@ -77,28 +77,26 @@ def study(request: Request, site: OnSite, caller: LoggedIn, slug: str, study_uid
     found = None
     if row["instances"] <= AT_ONCE:
         found = details(site.engine, row, site.pause_seconds)
-    return render(
-        request,
-        "studies/study.html",
-        slug=slug,
-        study=row,
-        series_list=series_of_study(site.engine, row["id"]),
-        details=found,
-        media=site.home.media if caller.may(Right.SEE_ALL) else None,
-    )
+    return _render(request, site, caller, "studies/study.html", row, found)
 
 
 @router.get("/studies/{slug}/{study_uid}/arrivals", dependencies=[allow(Right.SEE)])
 def arrivals(request: Request, site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> Response:
     """How a large study came; the study's page asks for it once it is shown."""
     row = find_study(site.engine, slug, study_uid)
+    return _render(request, site, caller, "studies/arrivals.html", row, details(site.engine, row, site.pause_seconds))
+
+
+def _render(
+    request: Request, site: Site, caller: Caller, template: str, row: dict[str, Any], found: Details | None
+) -> HTMLResponse:
     return render(
         request,
-        "studies/arrivals.html",
-        slug=slug,
+        template,
+        slug=row["facility"],
         study=row,
         series_list=series_of_study(site.engine, row["id"]),
-        details=details(site.engine, row, site.pause_seconds),
+        details=found,
         media=site.home.media if caller.may(Right.SEE_ALL) else None,
     )
 

@@ -12,7 +12,7 @@ from noctis.repository.report import report
 from noctis.users.roles import Right
 from noctis.web import element_pages
 from noctis.web.access import LoggedIn, allow
-from noctis.web.asking import note_query
+from noctis.web.asking import note_instance, note_query
 from noctis.web.site import OnSite
 from noctis.web.templating import render
 
@@ -94,14 +94,7 @@ def instance(
     }
     if request.headers.get("hx-request") == "true":
         return render(request, "viewer/elements_table.html", **values)
-    note_query(
-        site,
-        caller,
-        "query.instance",
-        facility=slug,
-        study_instance_uid=row.study_uid,
-        sop_instance_uid=row.sop_instance_uid,
-    )
+    note_instance(site, caller, row)
     lines = report(element_pages.read(site, row)[0]) if row.no_image == "Structured report" else []
     return render(request, "viewer/instance.html", lines=lines, **values)
 

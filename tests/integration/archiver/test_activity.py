@@ -19,6 +19,7 @@ from noctis.db.models import ActivityDay, AssociationRecord
 from noctis.facilities.records import DeviceRecord
 from noctis.facilities.registry import Registry
 from noctis.repository.journal import Journal
+from tests.integration.archiver import journals
 
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
 NUMBER = (DAY - datetime(1970, 1, 1, tzinfo=UTC)).days
@@ -30,22 +31,7 @@ def folder(registry: Registry, settings: Settings) -> Path:
 
 
 def associate(folder: Path, number: int, started: datetime, ended: datetime, **changes: Any) -> None:
-    line = {
-        "association_id": f"a{number:05}",
-        "slug": "central",
-        "port": 11113,
-        "called": "CENTRAL",
-        "calling": "CT1",
-        "address": "192.0.2.7",
-        "started_at": started.isoformat(),
-        "ended_at": ended.isoformat(),
-        "outcome": "released",
-        "instances": 3,
-        "bytes": 1000,
-        "failures": 0,
-        "echoes": 0,
-    }
-    assert Journal(folder, "central-1").append("association", **(line | changes))
+    journals.associate(Journal(folder, "central-1"), number, started.isoformat(), ended.isoformat(), **changes)
 
 
 def at(hour: float) -> datetime:

@@ -20,6 +20,7 @@ from noctis.repository import refusals
 from noctis.repository.journal import Journal
 from noctis.repository.refusals import RefusalFilter
 from tests.books import rows
+from tests.integration.archiver import journals
 
 MORNING, NOON = "2026-01-02T08:00:00+00:00", "2026-01-02T12:00:00+00:00"
 
@@ -48,22 +49,8 @@ def refuse(journal: Journal, **changes: Any) -> None:
 
 
 def associate(journal: Journal, number: int, **changes: Any) -> None:
-    line = {
-        "association_id": f"a{number:05}",
-        "slug": "central",
-        "port": 11113,
-        "called": "CENTRAL",
-        "calling": "CT1",
-        "address": "192.0.2.7",
-        "started_at": MORNING,
-        "ended_at": NOON,
-        "outcome": "released",
-        "instances": 3,
-        "bytes": 1 << 40,
-        "failures": 0,
-        "echoes": 1,
-    }
-    assert journal.append("association", **{**line, **changes})
+    times = (changes.pop("started_at", MORNING), changes.pop("ended_at", NOON))
+    journals.associate(journal, number, *times, **({"bytes": 1 << 40, "echoes": 1} | changes))
 
 
 def test_repeated_refusals_are_counted(journal: Journal, folder: Path, engine: Engine) -> None:

@@ -8,9 +8,9 @@ from sqlalchemy import Engine, delete, insert, text, update
 from noctis.audit import feed as feeds
 from noctis.config import Settings
 from noctis.db import models
+from noctis.facilities.naming import IMPORTING
 from noctis.facilities.records import DeviceRecord
 from noctis.facilities.registry import Registry
-from noctis.repository import importer
 from tests.auditing import SyslogServer
 from tests.integration.audit.conftest import Auditor, Ledgers
 from tests.support import wait_for
@@ -155,7 +155,7 @@ def test_echoes_alone_are_not_told(auditor: Auditor, ledgers: Ledgers, server: S
 
 def test_an_import_has_its_studies(auditor: Auditor, ledgers: Ledgers, server: SyslogServer) -> None:
     begun = datetime.now(UTC)
-    ledgers.receive("", {"study": "1.2.1", "patient_id": "P1"}, calling=importer.CALLING)
+    ledgers.receive("", {"study": "1.2.1", "patient_id": "P1"}, calling=IMPORTING)
     ledgers.file()
     ledgers.event("import.done", began_at=begun.isoformat(), spooled=1, imported=1)
     ledgers.event("import.done", began_at="never")

@@ -163,7 +163,7 @@ def test_a_full_disk_stops_it_and_says_why(noctis: Call, tmp_path: Path, monkeyp
 
 
 def test_interrupted_and_run_again(noctis: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from noctis.repository import importer
+    from noctis.importing import importer
 
     write_study(tmp_path / "a", 4)
     real = importer.examine
@@ -188,7 +188,7 @@ def test_interrupted_and_run_again(noctis: Call, home: Path, tmp_path: Path, mon
 def test_an_archiver_that_does_nothing_is_not_waited_for(
     noctis: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from noctis.repository import importer
+    from noctis.importing import importer
     from noctis.supervisor.control import Control
 
     monkeypatch.setattr(importer, "PATIENCE_SECONDS", 0.05)

@@ -4,7 +4,7 @@ C-ECHOs and C-STOREs alternate as they like, on five contexts with both VRs. Mes
 gathered into PDUs in every way that PS3.8 annex E allows: one-byte PDVs, empty ones at the end and within, the command
 and the data set of one message in one PDU; and the PDUs reach the receiver in pieces that begin and end anywhere.
 
-One difference is meant (DESIGN.md, "C-STORE outcomes"): an empty data set has no UIDs, so it is put into quarantine and
+One difference is meant (docs/conformance.md): an empty data set has no UIDs, so it is put into quarantine and
 answered with C000, where stock pynetdicom gives its handler nothing to store and answers with whatever that says.
 
 Stock pynetdicom fails on a PDU that holds the end of one message and the beginning of the next (it takes all PDVs of a

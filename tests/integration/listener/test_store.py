@@ -1,4 +1,4 @@
-"""C-STORE outcomes (DESIGN.md), from a real SCU over a real socket to what lies on disk."""
+"""C-STORE outcomes (docs/conformance.md), from a real SCU over a real socket to what lies on disk."""
 
 import json
 import os

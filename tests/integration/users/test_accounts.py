@@ -5,7 +5,6 @@ import threading
 import pytest
 from sqlalchemy import Engine, insert
 
-from noctis.config import Settings
 from noctis.db.models import Account
 from noctis.errors import ConflictError, NotFoundError, UsageError
 from noctis.facilities.registry import Registry
@@ -13,14 +12,6 @@ from noctis.users.accounts import Accounts
 from noctis.users.roles import Role
 from noctis.users.sessions import Sessions
 from tests.integration.users.conftest import PASSWORD, events
-
-
-@pytest.fixture
-def registry(engine: Engine, settings: Settings) -> Registry:
-    made = Registry(engine, settings, actor="tester")
-    made.add("Central")
-    made.add("North")
-    return made
 
 
 def test_add_edit_remove_and_what_they_leave(accounts: Accounts, registry: Registry, engine: Engine) -> None:

@@ -1,9 +1,10 @@
 """A supervisor that says what it is told to say, for the application in this process."""
 
+from collections.abc import Callable
 from typing import Any
 
 from noctis.errors import SupervisorError
-from noctis.facilities.snapshot import Snapshot
+from noctis.facilities.snapshot import Snapshot, write_if_changed
 from noctis.supervisor.plan import make_plan
 from noctis.web.site import Site
 
@@ -57,6 +58,11 @@ class Supervisor:
     def plan(self, snapshot: Snapshot) -> dict[str, list[dict[str, Any]]]:
         self._answer()
         return make_plan(self._site.snapshots.current(), snapshot).as_json()
+
+    def follow(self, make: Callable[[], Snapshot]) -> bool:
+        write_if_changed(self._site.home.snapshot, make)
+        self.reconcile()
+        return True
 
     def reconcile(self) -> dict[str, Any]:
         self._answer()

@@ -7,13 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from noctis.silence.calendar import OFF, WEEK, Calendar, hour_of
+from noctis.silence.calendar import OFF, WEEK, Calendar
 from noctis.silence.habit import ENOUGH_HOURS, WINDOW, Habit, learn
 from noctis.silence.words import rarity, sentence, usual
 from tests.unit.silence.simulated import Sender, arrivals, clinic
 
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = date(2026, 1, 5)
+
+
+def hour_of(moment: datetime) -> int:
+    return int(moment.timestamp() // 3600)
 
 
 def hours(first: int, *numbers: int) -> int:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from noctis.config import Settings
 from noctis.errors import UsageError
+from noctis.facilities.naming import IMPORTING
+from noctis.importing.sources import SkippedError, examine, referenced_files
 from noctis.repository.filemeta import Origin
 from noctis.repository.header import HeaderError, read_header
-from noctis.repository.import_sources import SkippedError, examine, referenced_files
 from noctis.repository.spool import Spool
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from noctis.supervisor.control import Control
 
-CALLING = "IMPORT"  # the calling AE title that the index shows
 PATIENCE_SECONDS = 30.0  # without any progress of the archiver: then it is left to it
 CLOCK_STEP = timedelta(milliseconds=10)  # files' times lag behind the clock by less
 _CHUNK = 1 << 20
@@ -59,7 +59,7 @@ class Importer:
     def __init__(self, settings: Settings, slug: str, ae_title: str) -> None:
         self._settings = settings
         self._slug = slug
-        self._origin = Origin(calling=CALLING, called=ae_title)
+        self._origin = Origin(calling=IMPORTING, called=ae_title)
         self._begun = datetime.now(UTC) - CLOCK_STEP
         self._entries: set[str] = set()  # names of what was taken and may still wait
         self._taken: Counter[tuple[str, str]] = Counter()  # SOP Instance UID, digest of the data set
