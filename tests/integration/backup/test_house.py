@@ -11,6 +11,7 @@ from noctis.backup.make import backup
 from noctis.config import Settings
 from noctis.db.models import (
     ActivityDay,
+    ApiToken,
     AssociationRecord,
     Base,
     ClientCertificate,
@@ -51,6 +52,7 @@ def lived_in(filed: Intake, engine: Engine, settings: Settings, registry: Regist
     assert Keeper(engine, settings, a_day_later).look() == 2
     central = {"facility_id": 1}
     rows: dict[type[Base], dict[str, Any]] = {
+        ApiToken: {"account_id": account.id, "name": "PACS", "digest": "cd" * 32},
         ActivityDay: central | {"calling": "CT1", "day": 20_000, "hours": 7, "last_at": NOW, "instances": 3},
         AssociationRecord: central
         | {"association_id": "a1", "port": 11113, "called": "C", "calling": "CT1", "address": "192.0.2.7"}
