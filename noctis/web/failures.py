@@ -75,7 +75,7 @@ def _upgrading(request: Request, error: UpgradingError) -> Response:
     """Nothing is wrong: a browser looks again until it is done, and so comes back to where it was."""
     found = answer(request, 503, error.message, error.fix, template="upgrading.html")
     found.headers["Retry-After"] = str(AGAIN_SECONDS)
-    if request.method == "GET":
+    if request.method == "GET" and not path_of(request).startswith(PROGRAMS):
         partial = request.headers.get("hx-request") == "true"
         found.headers["HX-Refresh" if partial else "Refresh"] = "true" if partial else str(AGAIN_SECONDS)
     return found

@@ -153,9 +153,9 @@ def test_receiving_does_not_wait_for_the_upgrade(old: Old) -> None:
     assert noctis.json("facility", "add", "Later")["slug"] == "later"
     (event,) = noctis.json("event", "list", "--action", "database.upgraded")
     assert event["detail"] == {"before": OLDER, "now": NEWEST}
-    for name in ("archiver.waiting", "watcher.waiting"):
-        (told,) = noctis.events(name)
-        assert told["level"] == "info"
+    assert {each["level"] for each in noctis.events("database.upgrade_awaited")} == {"info"}
+    for name in ("archiver.waiting", "database.down"):
+        assert noctis.events(name) == []
     assert noctis.events("process.crashed") == []
 
 
