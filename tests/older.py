@@ -23,3 +23,16 @@ def add_facility(engine: Engine, name: str, port: int) -> None:
             text("INSERT INTO facility (name, slug, ae_title, port) VALUES (:name, :slug, :title, :port)"),
             {"name": name, "slug": name.lower(), "title": name.upper(), "port": port},
         )
+
+
+def add_studies(engine: Engine, count: int) -> None:
+    """So many studies of the first facility."""
+    first = text(
+        "INSERT INTO study (facility_id, study_instance_uid, patient_id, patient_name, status,"
+        " first_received, last_received) SELECT id, :uid, :patient, 'Sample^Older', 'complete',"
+        " CURRENT_TIMESTAMP, CURRENT_TIMESTAMP FROM facility LIMIT 1"
+    )
+    rows = [{"uid": f"1.2.3.{number}", "patient": f"OLDER{number}"} for number in range(count)]
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(first, rows)

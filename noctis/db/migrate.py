@@ -167,15 +167,17 @@ def require_current(engine: Engine, home: Home | None = None) -> None:
         It is older (with the command that upgrades it) or newer.
     """
     state = schema_state(engine)
-    if not state.up_to_date:
-        if home is not None and (found := under_way(home)) is not None:
-            raise UpgradingError(found.sentence, fix=found.fix)
-        what = (
-            "has no tables yet"
-            if state.current is None
-            else f"has schema {state.current}, this release wants {state.head}"
-        )
-        raise DatabaseError(f"the database {what}", fix="noctis db upgrade")
+    if state.up_to_date:
+        return
+    if home is not None and (found := under_way(home)) is not None:
+        raise UpgradingError(found.sentence, fix=found.fix)
+    raise older(state)
+
+
+def older(state: SchemaState) -> DatabaseError:
+    """What an operator reads whose schema nobody upgrades."""
+    what = f"has schema {state.current}, this release wants {state.head}" if state.current else "has no tables yet"
+    return DatabaseError(f"the database {what}", fix="noctis db upgrade")
 
 
 def require_sound(engine: Engine) -> None:

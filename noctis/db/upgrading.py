@@ -39,17 +39,22 @@ class Upgrade:
 
     def as_json(self) -> dict[str, Any]:
         names = ("before", "after", "since", "step", "done", "of", "waiting", "fix")
-        return {name: getattr(self, name) for name in names} | {"sentence": self.sentence}
+        return {name: getattr(self, name) for name in names} | {"sentence": self.sentence, "public": self.public}
 
     @property
     def sentence(self) -> str:
-        """In plain words."""
+        """In plain words, why it waits too."""
+        return f"{self.public}: {self.waiting}" if self.waiting else self.public
+
+    @property
+    def public(self) -> str:
+        """The same for those to whom nobody says where the database is."""
         text = f"the database is being upgraded from schema {self.before} to {self.after}"
         if self.before is None:
             text = f"the tables of the database are being made (schema {self.after})"
         text += f", since {moment(self.since)}"
         if self.waiting:
-            return f"{text}; it waits: {self.waiting}"
+            return f"{text}; it waits"
         if self.step:
             text += f": {self.step}"
             if self.of:

@@ -8,42 +8,36 @@ SIGKILL end it at any moment, which the database makes as if nothing had been be
 import os
 import time
 
-import structlog
 from sqlalchemy import Engine
 
 from noctis.config import Settings
 from noctis.db import migrate, upgrading
 from noctis.db.engine import make_engine
 from noctis.db.upgrading import Progress
-from noctis.errors import ExitCode, NoctisError, UpgradingError
+from noctis.errors import ExitCode, NoctisError
 from noctis.facilities import recover
 from noctis.observability.scoreboard import Counter, Scoreboard
+from noctis.outage import Outage
 from noctis.supervisor.activity import ACTOR
 
-log = structlog.get_logger()
-
 NAME = "upgrade"
-RETRY_SECONDS = (0.5, 10.0)  # first and longest wait
+RETRY_SECONDS = (0.5, 5.0)  # first and longest wait
 
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
     """Until the schema is this release's. Signals are left to the kernel: nothing here has to be tidied up."""
     scoreboard.begin(os.getpid())
     engine = make_engine(settings, pooled=False)
-    wait, told = RETRY_SECONDS[0], ""
+    outage = Outage(scoreboard, "database.upgrade_waits", "database.upgrade_went_on", RETRY_SECONDS)
     while True:
         scoreboard.set(Counter.HEARTBEAT_NS, time.time_ns())
         try:
             bring_up(settings, engine, os.getppid())
-            return ExitCode.DONE
         except (NoctisError, OSError) as error:
-            scoreboard.error(str(error))
-            if str(error) != told:
-                told = str(error)
-                say = log.info if isinstance(error, UpgradingError) else log.error
-                say("database.upgrade_waits", reason=told)
-        time.sleep(wait)
-        wait = min(2 * wait, RETRY_SECONDS[1])
+            time.sleep(outage.met(error))
+        else:
+            outage.over()
+            return ExitCode.DONE
 
 
 def bring_up(settings: Settings, engine: Engine, pid: int) -> None:

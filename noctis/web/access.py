@@ -96,6 +96,7 @@ class Allow:
         request.state.caller = None
         if not self._look:
             return
+        request.app.state.site.require_schema()
         caller = self._by_token(request) or self._by_session(request)
         if caller is None:
             if self.right is Right.OPEN:

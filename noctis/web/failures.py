@@ -19,6 +19,7 @@ from noctis.errors import (
     StorageError,
     SupervisorError,
     UnavailableError,
+    UpgradingError,
     UsageError,
 )
 from noctis.repository.release import NotFilableError
@@ -36,6 +37,7 @@ PLACES_MAX, PLACE_MAX = 10, 300  # what is told of a malformed request; characte
 PROGRAMS = (API, "/metrics")  # what is asked by programs, which read no page
 CHALLENGE, BEARER = "WWW-Authenticate", 'Bearer realm="Noctis"'  # RFC 9110 §11.6.1, RFC 6750 §3
 
+AGAIN_SECONDS = 5  # until a page looks again whether an upgrade is done
 STATUS: dict[type[NoctisError], int] = {  # the first that fits
     NotFoundError: 404,
     ConflictError: 409,
@@ -56,7 +58,9 @@ def status_of(error: NoctisError) -> int:
     return next((status for kind, status in STATUS.items() if isinstance(error, kind)), 500)
 
 
-def answer(request: Request, status: int, message: str, fix: str | None = None) -> Response:
+def answer(
+    request: Request, status: int, message: str, fix: str | None = None, *, template: str = "error.html"
+) -> Response:
     """An error as this request's sender can show it."""
     if path_of(request).startswith(PROGRAMS):
         problem = {"title": message, "status": status} | ({"detail": fix} if fix else {})
@@ -64,7 +68,17 @@ def answer(request: Request, status: int, message: str, fix: str | None = None) 
         return JSONResponse(problem, status, challenge, media_type="application/problem+json")
     if not hasattr(request.state, "caller"):
         request.state.caller = None
-    return render(request, "error.html", status=status, code=status, message=message, fix=fix)
+    return render(request, template, status=status, code=status, message=message, fix=fix)
+
+
+def _upgrading(request: Request, error: UpgradingError) -> Response:
+    """Nothing is wrong: a browser looks again until it is done, and so comes back to where it was."""
+    found = answer(request, 503, error.message, error.fix, template="upgrading.html")
+    found.headers["Retry-After"] = str(AGAIN_SECONDS)
+    if request.method == "GET" and not path_of(request).startswith(PROGRAMS):
+        partial = request.headers.get("hx-request") == "true"
+        found.headers["HX-Refresh" if partial else "Refresh"] = "true" if partial else str(AGAIN_SECONDS)
+    return found
 
 
 def install(app: FastAPI) -> None:
@@ -72,6 +86,8 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(NoctisError)
     def _expected(request: Request, error: NoctisError) -> Response:
+        if isinstance(error, UpgradingError):
+            return _upgrading(request, error)
         found = answer(request, status_of(error), error.message, error.fix)
         if isinstance(error, LockedError | UnavailableError):
             found.headers["Retry-After"] = str(error.seconds)

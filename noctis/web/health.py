@@ -49,7 +49,7 @@ def _database(seen: Seen[Database]) -> list[dict[str, Any]]:
     if not seen.value.state["reachable"]:
         return [_reason("database", "the database is not reachable")]
     if (upgrade := seen.value.state["upgrade"]) is not None:
-        return [_reason("database", upgrade["sentence"], upgrade=upgrade)]
+        return [_reason("database", f"{upgrade['public']}; what arrives is received meanwhile")]
     if not seen.value.state["up_to_date"]:
         return [_reason("database", "the database's schema is not this release's")]
     return []

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ import structlog
 import uvicorn
 
 from noctis.config import Settings
+from noctis.db.upgrading import under_way
 from noctis.errors import ConfigError, NoctisError, SupervisorError
 from noctis.observability.scoreboard import Counter, Scoreboard
 from noctis.supervisor.ports import who_listens
@@ -29,6 +31,7 @@ log = structlog.get_logger()
 
 BACKLOG = 128
 STOP_SECONDS = 5
+LOOK_SECONDS = 1.0  # between two looks whether an upgrade is done
 
 
 def run(settings: Settings, scoreboard: Scoreboard) -> int:
@@ -119,12 +122,22 @@ def setup_link(settings: Settings) -> str:
 
 
 def tell_setup(site: Site) -> None:
-    """While there is no account: say where the first one is made."""
+    """While there is no account: say where the first one is made; where a schema is being upgraded, after that."""
+    if under_way(site.home) is not None:
+        log.info("web.waiting", reason="the database is being upgraded")
+        threading.Thread(target=_tell_setup_later, args=(site,), name="setup", daemon=True).start()
+        return
     try:
         if site.accounts("web").is_empty():
             log.warning("web.set_up", link=setup_link(site.settings), action="open it to make the first admin")
     except NoctisError as error:
         log.warning("web.database_down", error=str(error))
+
+
+def _tell_setup_later(site: Site) -> None:
+    while under_way(site.home) is not None:
+        time.sleep(LOOK_SECONDS)
+    tell_setup(site)
 
 
 def _check_tls(settings: Settings) -> None:

@@ -8,8 +8,9 @@ from fastapi import Depends, Request
 from sqlalchemy import Engine
 
 from noctis.config import Settings
+from noctis.db import migrate, upgrading
 from noctis.db.engine import make_engine
-from noctis.errors import NoctisError, SupervisorError
+from noctis.errors import NoctisError, SupervisorError, UpgradingError
 from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import SnapshotReader
 from noctis.frames.cache import FrameCache
@@ -55,6 +56,7 @@ class Site:
         self.doors = Doors(settings, lambda: self.engine, self.snapshots, self.sampler)
         self.checklist = Checklist(settings, lambda: self.engine, self.doors)
         self.downloads = Places()
+        self._schema_is_ours = False  # once it is, it stays so
         self.jobs = Jobs()
         self.frames = Pool()
         self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
@@ -65,6 +67,28 @@ class Site:
         from noctis.web.live import Watch
 
         return Watch(self)
+
+    def require_schema(self) -> None:
+        """Keep from a database that is not this release's yet. One that is away is told by whoever asks it.
+
+        Raises
+        ------
+        UpgradingError
+            It is being upgraded.
+        DatabaseError
+            Nobody upgrades it.
+        """
+        if self._schema_is_ours:
+            return
+        if (found := upgrading.under_way(self.home)) is not None:
+            raise UpgradingError(found.public, fix="this page looks again by itself; noctis status tells more")
+        try:
+            state = migrate.schema_state(self.engine)
+        except NoctisError:
+            return
+        if not state.up_to_date:
+            raise migrate.older(state)
+        self._schema_is_ours = True
 
     @property
     def base_path(self) -> str:
