@@ -2,8 +2,8 @@
 
 Counted from accept(2) on, so that a TLS handshake that does not come to its end counts too. When all places are taken,
 somebody who only waits or keeps us waiting is put out for the newcomer: of the address that has the most connections
-the one that has done so for longest. So nobody keeps the others out by holding connections, which costs nothing; a request
-that is being answered is never cut off.
+the one that has done so for longest. So nobody keeps the others out by holding connections, which costs nothing; a
+request that is being answered is never cut off.
 """
 
 import contextlib
