@@ -78,6 +78,9 @@ class Guard:
         hosts = headers.getlist("host")
         if len(hosts) > 1 or not all(HOST.fullmatch(each) for each in hosts):
             return 400, "the Host header is malformed"
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # RFC 9112 §6.1: a proxy that believes the other one of them takes the body for the next request.
+            return 400, "the request says twice how long its body is"
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return 400, "the address has a NUL character"
         if scope["method"] not in SAFE and not self._is_ours(headers):
@@ -139,6 +142,10 @@ async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
     if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/"):
         kind, body = "application/problem+json", json.dumps({"title": message, "status": status})
     encoded = body.encode()
-    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(encoded)).encode())]
+    headers = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(encoded)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": encoded})

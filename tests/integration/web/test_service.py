@@ -199,6 +199,19 @@ def test_what_is_no_request(settings: Settings, sent: bytes) -> None:
         assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
 
 
+def test_no_request_hides_in_anothers_body(settings: Settings) -> None:
+    settings = with_web(settings)
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with serving(settings), connect(settings) as sock:
+        sock.sendall(
+            b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + hidden
+        )
+        answer = read_all(sock)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
+
+
 def test_a_stop_does_not_wait_for_idle_connections(settings: Settings) -> None:
     settings = with_web(settings)
     with contextlib.ExitStack() as stack:
