@@ -2,9 +2,12 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# Where a formula begins: full-width signs count, and so does what stands behind a character that a spreadsheet may take
+# for the end of a cell (a semicolon, where decimals have a comma).
+_FORMULA = re.compile(r"(^|[;\t\r\n])([^\S\t\r\n]*[=+\-@\uff1d\uff0b\uff0d\uff20])")
 PIECE = 16 << 10  # characters
 
 
@@ -23,6 +26,6 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterato
 
 
 def cell(value: object) -> str:
-    """A value; one that begins as a formula does gets an apostrophe before it."""
+    """A value; where a formula would begin in it stands an apostrophe."""
     text = "" if value is None else str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'\2", f"'{text}" if text.startswith(("\t", "\r", "\n")) else text)

@@ -68,14 +68,23 @@ class Guard:
 
         if refusal := self._refusal(scope, headers):
             await _refuse(scope, with_headers, *refusal)
+            return
+        body = await _whole(receive)  # first: half a request costs nothing more
+        if body is None:
+            return
+        if len(body) > BODY_MAX:
+            await _refuse(scope, with_headers, 413, TOO_LARGE)
         else:
-            await _Bounded(receive, with_headers).run(self._app, scope)
+            await self._app(scope, _said(body, receive), with_headers)
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Why a request is not looked at further."""
         hosts = headers.getlist("host")
         if len(hosts) > 1 or not all(HOST.fullmatch(each) for each in hosts):
             return 400, "the Host header is malformed"
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # RFC 9112 §6.1: a proxy that believes the other one of them takes the body for the next request.
+            return 400, "the request says twice how long its body is"
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
             return 400, "the address has a NUL character"
         if not self._is_ours(headers) and not (scope["method"] in SAFE and _is_link(headers)):
@@ -106,39 +115,31 @@ def _is_link(headers: Headers) -> bool:
     return headers.get("sec-fetch-mode", "navigate") == "navigate" and headers.get("sec-fetch-dest") in DOCUMENT
 
 
-class _Bounded:
-    """One request. A body of a length that was not said is cut off where a said one would be refused."""
+async def _whole(receive: Receive) -> bytes | None:
+    """The body of a request, or more than `BODY_MAX` bytes of it; None: whoever sent it went away before its end."""
+    body = bytearray()
+    while len(body) <= BODY_MAX:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return bytes(body)
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self._receive = receive
-        self._send = send
-        self._left = BODY_MAX
-        self._answered = False
 
-    async def run(self, app: ASGIApp, scope: Scope) -> None:
-        try:
-            await app(scope, self.receive, self.send)
-        except Exception:
-            if self._left >= 0:
-                raise
-        if self._left < 0 and not self._answered:
-            await _refuse(scope, self._send, 413, TOO_LARGE)
+def _said(body: bytes, receive: Receive) -> Receive:
+    """As `receive`, behind a body that was read already."""
+    told = False
 
-    async def receive(self) -> Message:
-        if self._left < 0:
-            return {"type": "http.disconnect"}
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            if self._left < 0:
-                return {"type": "http.disconnect"}
-        return message
+    async def receive_again() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
 
-    async def send(self, message: Message) -> None:
-        if self._left < 0 and not self._answered:
-            return  # whatever the application makes of half a body
-        self._answered = True
-        await self._send(message)
+    return receive_again
 
 
 def _length(headers: Headers) -> int:
@@ -152,6 +153,10 @@ async def _refuse(scope: Scope, send: Send, status: int, message: str) -> None:
     if scope["path"].removeprefix(scope.get("root_path", "")).startswith("/api/"):
         kind, body = "application/problem+json", json.dumps({"title": message, "status": status})
     encoded = body.encode()
-    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(encoded)).encode())]
+    headers = [
+        (b"content-type", kind.encode()),
+        (b"content-length", str(len(encoded)).encode()),
+        (b"connection", b"close"),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": encoded})

@@ -1,14 +1,17 @@
 """HTTP/1.1 as uvicorn has it, for peers that mean no good: what one connection may take is bounded in time as well.
 
 uvicorn waits for a request without end. Here a request has to be there whole `REQUEST_SECONDS` after its connection
-was made or its first byte came, somebody who takes an answer must go on taking it, and more than `CONNECTIONS_MAX`
-connections at once are closed at once.
+was made or its first byte came, and somebody who takes an answer must go on taking it. How many connections there are
+at once is `crowd`'s.
 """
 
 import asyncio
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from noctis.web.crowd import Crowd, Guest
 
 REQUEST_SECONDS = 20.0
 BODY_SECONDS = 60.0  # more for a body that comes; it is small: see `guard.BODY_MAX`
@@ -21,16 +24,27 @@ HEAD_MAX = 32 << 10  # bytes of a request before its body
 class Protocol(H11Protocol):
     """One connection."""
 
+    _guest: Guest | None = None
     _waits: float | None = None  # for how long, whatever it is that is waited for
     _deadline: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, crowd: Crowd, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._crowd = crowd
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS_MAX:
-            transport.abort()
-        else:
-            self._wait(REQUEST_SECONDS)
+        self._guest = self._crowd.guest(transport.get_extra_info("socket").fileno())
+        if self._guest is not None:
+            self._guest.peer = self
+        self._wait(REQUEST_SECONDS)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nothing is done for this connection: see `crowd.Peer`."""
+        answering = self.cycle is not None and not self.cycle.response_complete
+        return not answering or self._stalled is not None or self.conn.their_state is h11.SEND_BODY
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -38,6 +52,8 @@ class Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._guest is not None:
+            self._crowd.rest(self._guest)
         begun = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]  # of the next request, sent too early
         if self.conn.their_state is not h11.SEND_BODY:
             self._wait(REQUEST_SECONDS if begun else None)

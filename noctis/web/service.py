@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import structlog
 import uvicorn
@@ -25,6 +26,7 @@ from noctis.supervisor.sockets import listen
 from noctis.users import setup
 from noctis.web import protocol
 from noctis.web.app import create_app
+from noctis.web.crowd import Crowd, Door
 from noctis.web.site import Site
 
 log = structlog.get_logger()
@@ -85,10 +87,12 @@ def bind(settings: Settings) -> socket.socket:
 def make_server(site: Site) -> uvicorn.Server:
     """The server of a site; `run` it with the socket of `bind`."""
     web = site.settings.web
+    crowd = Crowd(protocol.CONNECTIONS_MAX)
     return Server(
+        crowd,
         uvicorn.Config(
             create_app(site),
-            http=protocol.Protocol,
+            http=partial(protocol.Protocol, crowd=crowd),  # type: ignore[arg-type]
             ws="none",
             log_config=None,
             access_log=False,
@@ -99,12 +103,22 @@ def make_server(site: Site) -> uvicorn.Server:
             h11_max_incomplete_event_size=protocol.HEAD_MAX,
             ssl_certfile=web.certificate,
             ssl_keyfile=web.private_key,
-        )
+        ),
     )
 
 
 class Server(uvicorn.Server):
-    """uvicorn's, whose process goes on after a signal: it says that it has stopped, and how it ends is its own."""
+    """uvicorn's, whose process goes on after a signal: it says that it has stopped, and how it ends is its own.
+
+    Connections come through a `Door`.
+    """
+
+    def __init__(self, crowd: Crowd, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._crowd = crowd
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup([Door(each, self._crowd) for each in sockets or ()])
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from noctis.errors import UsageError
+from noctis.errors import DatabaseError, NotFoundError, UsageError
 from noctis.frames.protocol import Request as Wanted
 from noctis.repository import images
 from noctis.repository.asked import asked_for
@@ -235,7 +235,7 @@ def elements(
 def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str, sop_uid: str) -> Response:
     """The instance's file: its data set bit for bit as it was sent."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    answer = downloads.one_file(site.home.media, row, site.downloads, caller.name)
+    answer = downloads.one_file(site.home.media, row, site.downloads, caller.name, _still(site, caller))
     _told(
         site,
         caller,
@@ -256,7 +256,9 @@ def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: 
 def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> Response:
     """Every instance of a study, as a ZIP made while it is sent."""
     first, rows = _peeked(images.everything(site.engine, slug, study_uid))
-    answer = downloads.zip_file(site.home.media, rows, first.study_uid, site.downloads, caller.name)
+    answer = downloads.zip_file(
+        site.home.media, rows, first.study_uid, site.downloads, caller.name, _still(site, caller)
+    )
     _told(site, caller, "study.downloaded", slug, study_instance_uid=first.study_uid)
     return answer
 
@@ -270,10 +272,33 @@ def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> 
 def series_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str) -> Response:
     """Every instance of a series, as a ZIP made while it is sent."""
     first, rows = _peeked(images.everything(site.engine, slug, study_uid, series_uid))
-    answer = downloads.zip_file(site.home.media, rows, first.series_uid, site.downloads, caller.name)
+    answer = downloads.zip_file(
+        site.home.media, rows, first.series_uid, site.downloads, caller.name, _still(site, caller)
+    )
     uids = {"study_instance_uid": first.study_uid, "series_instance_uid": first.series_uid}
     _told(site, caller, "series.downloaded", slug, **uids)
     return answer
+
+
+def _still(site: Site, caller: Caller) -> Callable[[], bool]:
+    """Whether the account is what it was when the download began; with the database away it is believed to be."""
+
+    def state() -> tuple[object, ...] | None:
+        try:
+            account = site.accounts(caller.name).get(caller.name)
+        except NotFoundError:
+            return None
+        return account.id, account.role, account.facility_id
+
+    began = state()
+
+    def still() -> bool:
+        try:
+            return state() == began
+        except DatabaseError:
+            return True
+
+    return still
 
 
 def _peeked(rows: Iterator[ImageRow]) -> tuple[ImageRow, Iterator[ImageRow]]:

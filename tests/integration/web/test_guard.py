@@ -1,10 +1,12 @@
 """What holds for every request and answer: CSRF, sizes, headers, hosts, paths of files."""
 
+import asyncio
 from collections.abc import Iterator
 
 import httpx2
 import pytest
 from fastapi.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from noctis.errors import DatabaseError
 from noctis.users.roles import Right, Role
@@ -248,6 +250,29 @@ def test_files_are_taken_by_no_page(anonymous: TestClient, kind: str) -> None:
         answer = anonymous.post(path, content=b"--x--\r\n", headers={"Content-Type": kind})
         assert answer.status_code == 415
         has_the_headers(answer)
+
+
+def test_half_a_request_asks_for_nothing() -> None:
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+
+    async def take(parts: list[Message]) -> None:
+        async def receive() -> Message:
+            return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            raise AssertionError(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/login", "query_string": b"", "headers": []}
+        await guard.Guard(app, https=False)(scope, receive, send)
+
+    asyncio.run(take([{"type": "http.request", "body": b"name=", "more_body": True}]))
+    asyncio.run(take([]))
+    assert asked == []
+    asyncio.run(take([{"type": "http.request", "body": b"name=", "more_body": True}, {"type": "http.request"}]))
+    assert asked == ["/login"]
 
 
 # -- hosts

@@ -126,16 +126,55 @@ def test_requests_on_one_connection_one_after_the_other(settings: Settings, monk
         assert read_all(sock).count(b"HTTP/1.1 200") == 3
 
 
-def test_more_connections_than_there_may_be(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /login HT",
+        b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        b"Content-Length: 9\r\n\r\n",
+    ],
+    ids=["nothing", "a head", "a body"],
+)
+def test_whoever_holds_connections_makes_room(settings: Settings, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 3)
     settings = with_web(settings)
     with serving(settings) as server, contextlib.ExitStack() as stack:
         held = [stack.enter_context(connect(settings)) for _ in range(3)]
+        for each in held:
+            each.sendall(sent)
         wait_for(lambda: len(server.server_state.connections) == 3, what="three connections")
-        with connect(settings) as one_more:
-            assert read_all(one_more) == b""
-        held[0].sendall(b"GET /login HTTP/1.1\r\nHost: noctis\r\nConnection: close\r\n\r\n")
-        assert read_all(held[0]).startswith(b"HTTP/1.1 200")
+        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+        assert read_all(held[0]) == b""
+        assert len(server.server_state.connections) <= 3
+
+
+def test_whoever_takes_no_answer_makes_room(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 3)
+    settings = with_web(settings)
+    with serving(settings) as server, contextlib.ExitStack() as stack:
+        for _ in range(3):
+            sock = stack.enter_context(connect(settings))
+            sock.sendall(b"GET /static/vendor/swagger-ui-bundle.js HTTP/1.1\r\nHost: noctis\r\n\r\n" * 40)
+        connections = server.server_state.connections
+        wait_for(lambda: sum(each.flow.write_paused for each in connections) == 3, what="three that take nothing")
+        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+
+
+def test_handshakes_that_do_not_come_to_their_end_make_room(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(protocol, "CONNECTIONS_MAX", 3)
+    files = tls.write(tls.server(), tmp_path, "web")
+    settings = with_web(settings, certificate=files.certificate, private_key=files.key)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with serving(settings), contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connect(settings)) for _ in range(3)]
+        held[2].sendall(b"\x16\x03\x01")
+        for _ in range(3):
+            assert _version(settings, context) in ("TLSv1.2", "TLSv1.3")
+        assert read_all(held[0]) == b""
 
 
 @pytest.mark.parametrize(
@@ -158,6 +197,19 @@ def test_what_is_no_request(settings: Settings, sent: bytes) -> None:
         answer = read_all(sock)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
         assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+
+
+def test_no_request_hides_in_anothers_body(settings: Settings) -> None:
+    settings = with_web(settings)
+    hidden = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+    with serving(settings), connect(settings) as sock:
+        sock.sendall(
+            b"POST /login HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + hidden
+        )
+        answer = read_all(sock)
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_a_stop_does_not_wait_for_idle_connections(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from noctis.db.engine import reading
 from noctis.db.models import Instance, Series, Study
 from noctis.facilities.registry import Registry
 from noctis.repository.journal import take
+from noctis.users.roles import Role
 from noctis.web import downloads
 from noctis.web.site import Site
 from tests.integration.web.conftest import LogIn
@@ -283,14 +284,28 @@ def test_a_doctored_row_leads_nowhere(filed: Site, admin: TestClient) -> None:
 
 
 def test_a_few_download_at_a_time(filed: Site, admin: TestClient, log_in: LogIn) -> None:
-    for _ in range(downloads.ACCOUNT_MAX):
-        filed.downloads.take("admin")
+    places = [filed.downloads.take("admin") for _ in range(downloads.ACCOUNT_MAX)]
     answer = admin.get(f"{API}/archive.zip")
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert log_in("viewer").get(f"{API}/archive.zip").status_code == 200
-    filed.downloads.give_back("admin")
+    filed.downloads.give_back(places[0])
     for _ in range(5):  # each gives its place back
         assert admin.get(f"{API}/series/{SERIES}/instances/{SERIES}.2/file").status_code == 200
+
+
+@pytest.mark.parametrize("what", ["archive.zip", f"series/{SERIES}/instances/{SERIES}.2/file"])
+def test_it_ends_with_the_account(filed: Site, log_in: LogIn, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(downloads, "LOOK_SECONDS", 0.0)
+    client = log_in("facility", "central")
+    whole = client.get(f"{API}/{what}").content
+    real = filed.downloads.take
+
+    def take(account: str) -> downloads.Place:
+        filed.accounts("test").edit(account, role=Role.VIEWER)  # in the moment in which it begins
+        return real(account)
+
+    monkeypatch.setattr(filed.downloads, "take", take)
+    assert len(client.get(f"{API}/{what}").content) < len(whole)
 
 
 # -- whose it is
