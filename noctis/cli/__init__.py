@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
             raise
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--config", type=click.Path(dir_okay=False), metavar="FILE", help="The configuration file.")
 @click.option("--home", type=click.Path(file_okay=False), metavar="DIR", help="The home folder (NOCTIS_HOME).")
 @click.option("--debug", is_flag=True, help="Log more, and show a traceback when something fails.")

@@ -291,11 +291,15 @@ def report(error: Exception, *, debug: bool) -> int:
     return error.exit_code
 
 
+# What SQLAlchemy puts around a driver's message: its class, and the address of a page.
+WRAPPED = re.compile(r"^\([\w.]+\) | \(Background on this error at: \S+\)$")
+
+
 def causes(error: BaseException) -> Iterator[str]:
     """What led to an error, as far as its message does not say it already."""
     cause = error.__cause__
     while cause is not None:
-        text = " ".join(str(cause).split())
+        text = WRAPPED.sub("", " ".join(str(cause).split()))
         if text and text not in str(error):
             yield text if len(text) <= CAUSE_MAX else f"{text[:CAUSE_MAX]} …"
         cause = cause.__cause__

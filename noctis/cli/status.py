@@ -11,6 +11,7 @@ from noctis.errors import ExitCode
 from noctis.text import moment, size
 
 WATCH_SECONDS = 1.0
+NAMED_MAX = 10  # listeners that do not run: the table has the others
 NEARLY_PERCENT = 90  # of a quota: worth a line
 
 
@@ -85,7 +86,13 @@ def render(document: dict[str, Any]) -> Any:
         )
     spool, archiver, database, disk = (document[name] for name in ("spool", "archiver", "database", "disk"))
     oldest = f", the oldest for {spool['oldest_seconds']} s" if spool["pending"] else ""
+    shut = [each for each in document["listeners"] if each["state"] not in GOOD]
+    names = ", ".join(safe(each["facility"] or "(default)") for each in shut[:NAMED_MAX])
+    more = f" and {len(shut) - NAMED_MAX} more" if len(shut) > NAMED_MAX else ""
     lines = [
+        f"[red]listeners {len(shut)} of {len(document['listeners'])} do not run: {names}{more}[/red]"
+        if shut
+        else f"listeners {len(document['listeners'])}, all run",
         f"spool     {spool['pending']} waiting{oldest}",
         f"archiver  {archiver.get('state', '-')}, {archiver.get('filed', 0)} filed, "
         f"{archiver.get('duplicates', 0)} duplicates, {archiver.get('conflicts', 0)} conflicts, "

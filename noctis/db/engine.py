@@ -135,7 +135,10 @@ def as_database_error(engine: Engine, error: DBAPIError) -> DatabaseError:
             fix = f"end that program; fuser -v {file} names it"
         return DatabaseError(f"the database {where} is held locked by another program: {reason}", fix=fix)
     if isinstance(error, OperationalError):
-        return DatabaseError(f"the database {where} cannot be used: {reason}", fix="noctis check")
+        fix = "start the database server, or set database.url right; then: noctis check"
+        if (file := sqlite_file(engine)) is not None:
+            fix = f"look whether {file} is there and who may write it: ls -l {file}; then: noctis check"
+        return DatabaseError(f"the database {where} cannot be used: {reason}", fix=fix)
     return DatabaseError(f"the database {where} refused: {reason}")
 
 

@@ -37,7 +37,7 @@ def check_port(session: Session, settings: Settings, port: int, owner: int | Non
         It is out of range, or somebody's; the message says whose.
     """
     if not 1 <= port <= 65535:
-        raise UsageError(f"port {port} is out of range", fix="1024 to 65535; leave it out to have one chosen")
+        raise UsageError(f"port {port} is out of range", fix="1 to 65535; leave it out to have one chosen")
     if port == settings.server.port:
         raise ConflictError(f"port {port} is the default listener's (server.port)")
     if port in settings.facilities.reserved_ports:

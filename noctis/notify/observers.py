@@ -114,6 +114,8 @@ def _all_certificates(settings: Settings) -> Iterator[tuple[str, str | None, str
 
 # -- listeners
 
+WORDS = {"backoff": "is not open", "stopped": "was stopped", "stopping": "is closing", "starting": "is not ready yet"}
+
 
 def listeners(settings: Settings, ids: dict[str, int]) -> list[Observation] | None:
     """Doors that are not open; None: the supervisor does not say."""
@@ -125,9 +127,9 @@ def listeners(settings: Settings, ids: dict[str, int]) -> list[Observation] | No
         Observation(
             f"{HOST}:listener:{each['facility'] or ''}",
             True,
-            f"the listener of {_door(each)} on port {each['port']} is {each['state']}"
+            f"the listener of {_door(each)} on port {each['port']} {WORDS.get(each['state'], each['state'])}"
             + (f": {each['last_error']}" if each["last_error"] else ""),
-            f"the listener of {_door(each)} on port {each['port']} is back",
+            f"the listener of {_door(each)} on port {each['port']} is open again",
             ids.get(each["facility"] or ""),
             {"host": HOST, "state": each["state"], "port": each["port"], "ae_title": each["ae_title"]}
             | {"error": each["last_error"], "restarts": each["restarts"]},

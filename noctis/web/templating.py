@@ -38,7 +38,6 @@ def environment() -> Environment:
         "day": day,
         "seconds": seconds,
         "since": since,
-        "sentence": sentence,
         "clock": clock,
         "path_part": path_part,
         "series_part": series_part,
@@ -95,11 +94,6 @@ def seconds(length: float) -> str:
 def since(text: str, now: datetime) -> str:
     """How long a time, in ISO 8601, is past."""
     return seconds(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()))
-
-
-def sentence(text: str) -> str:
-    """What an error says, as it stands on a page: with a capital, unless it is a command to type."""
-    return text if text.startswith("noctis ") else text[:1].upper() + text[1:]
 
 
 def zone(when: datetime) -> str:

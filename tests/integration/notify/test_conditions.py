@@ -187,7 +187,7 @@ def test_a_door_that_is_not_open(settings: Settings, monkeypatch: pytest.MonkeyP
     found = observers.listeners(settings, {"central": 7})
     assert found is not None
     assert [(each.facility_id, each.hold) for each in found] == [(7, 60.0)]
-    assert found[0].sentence == "the listener of 'Central' on port 2 is backoff: the port is taken"
+    assert found[0].sentence == "the listener of 'Central' on port 2 is not open: the port is taken"
 
 
 # -- refusals

@@ -156,7 +156,7 @@ def test_rows_of_an_earlier_release_and_of_limits_show_their_advice(doors: Site,
     write_ledgers(doors.engine, doors.home.journal)
     page = admin.get("/refusals").text
     assert "noctis device add FACILITY OLD" in page
-    assert "Let the sender retry" in page
+    assert "let the sender retry" in page
     assert only(admin, calling="old")["kind"] is None
     assert only(admin, kind="limit")["calling"] == "MANY"
 

@@ -50,6 +50,18 @@ def test_every_end_has_its_code_and_no_traceback(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_a_cause_that_the_message_says_already_is_not_said_again(
+    failing: list[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = DatabaseError("the database cannot be used: connection refused")
+    error.__cause__ = OSError(
+        "(psycopg.OperationalError) connection refused (Background on this error at: https://sqlalche.me/e/21/e3q8)"
+    )
+    failing.append(error)
+    run(["version"])
+    assert capsys.readouterr().err.splitlines() == ["noctis: the database cannot be used: connection refused"]
+
+
 def test_a_fault_of_ours_says_so_in_one_line(failing: list[BaseException], capsys: pytest.CaptureFixture[str]) -> None:
     failing.append(ValueError("two\nlines"))
     assert run(["version"]) == ExitCode.SOFTWARE

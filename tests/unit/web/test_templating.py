@@ -1,10 +1,10 @@
-"""What templates say: times, zones, errors."""
+"""What templates say: times and zones."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from noctis.web.templating import clock, sentence, zone
+from noctis.web.templating import clock, zone
 
 
 @pytest.mark.parametrize(
@@ -32,9 +32,3 @@ def test_a_time_of_dicom_as_people_read_it(time: str, said: str) -> None:
 )
 def test_the_zone_in_which_times_are_shown(found: timezone, said: str) -> None:
     assert zone(datetime(2026, 1, 1, tzinfo=found)) == said
-
-
-def test_an_error_begins_with_a_capital_and_a_command_stays_as_it_is_typed() -> None:
-    assert sentence("the two passwords differ") == "The two passwords differ"
-    assert sentence("noctis facility list") == "noctis facility list"
-    assert sentence("") == ""
