@@ -6,6 +6,7 @@ child has told by `say` until then its parent knows.
 """
 
 import contextlib
+import gc
 import json
 import os
 import sys
@@ -83,6 +84,7 @@ def _live(work: Callable[[Say], None], reader: int, writer: int, die_at: int, to
     """The child's whole life; never returns."""
     code, write = FAILED, os.write
     try:
+        gc.disable()  # it would touch, and so copy, all that the parent has
         os.close(reader)
         count = _Counting(die_at, torn, lambda call: _tell(write, writer, "died", call))
         count.patch()

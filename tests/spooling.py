@@ -1,5 +1,6 @@
 """Put instances into a spool as a listener does, without a network."""
 
+import functools
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +43,12 @@ def encode(dataset: FileDataset) -> bytes:
     return buffer.getvalue()
 
 
+@functools.lru_cache(maxsize=1024)
+def _encoded(**attributes: Any) -> bytes:
+    """Of `samples.make_instance`; the same one is asked for again and again."""
+    return encode(make_instance(**attributes))
+
+
 class Intake:
     """Every facility's spool of one home."""
 
@@ -72,8 +79,7 @@ class Intake:
         attributes.setdefault("study", "1.2.826.1")
         attributes.setdefault("series", attributes["study"] + ".1")
         attributes.setdefault("sop_instance", generate_uid())
-        dataset = make_instance(**attributes)
-        data_set = encode(dataset)
+        data_set = _encoded(**attributes)
         entry = self.put(data_set, slug=slug, sop_instance=attributes["sop_instance"], origin=origin)
         return Spooled(entry, hint_of(entry), data_set)
 

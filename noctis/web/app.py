@@ -57,7 +57,8 @@ def create_app(site: Site) -> FastAPI:
     """The pages and the API of one home."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        site: Site = app.state.site
         site.sampler.start()
         site.warm()
         yield

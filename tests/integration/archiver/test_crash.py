@@ -6,6 +6,7 @@ through; the next filer finds what it left.
 
 import contextlib
 import errno
+import gc
 import os
 import shutil
 import sys
@@ -41,6 +42,7 @@ def in_a_child_that_dies(step: int, settings: Settings, work: Action) -> bool:
         child = os.fork()
     if child == 0:
         try:
+            gc.disable()  # it would touch, and so copy, all that the parent has
             _die_at(step)
             work()
         except BaseException:  # noqa: BLE001 - the child must not return into pytest

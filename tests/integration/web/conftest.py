@@ -10,8 +10,8 @@ from noctis.facilities.registry import Registry
 from noctis.facilities.snapshot import write_if_changed
 from noctis.users.roles import Role
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 
 PASSWORD = "correct horse battery staple"
 ORIGIN = "http://noctis.test"

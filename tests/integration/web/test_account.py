@@ -6,8 +6,8 @@ from fastapi.testclient import TestClient
 
 from noctis.users.roles import Role
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, PASSWORD, LogIn
 
 NEW = "something else entirely"

@@ -32,9 +32,9 @@ from noctis.users.roles import Role
 from noctis.users.sessions import Sessions
 from noctis.web.access import COOKIE
 from noctis.web.api.docs import document
-from noctis.web.app import create_app
 from noctis.web.site import Site
 from tests.conftest import BACKENDS
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, PASSWORD, tell_listeners
 from tests.spooling import Intake
 

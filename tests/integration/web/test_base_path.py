@@ -9,8 +9,8 @@ from fastapi.testclient import TestClient
 from noctis.config import Settings
 from noctis.users.roles import Role
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import PASSWORD
 
 

@@ -12,8 +12,8 @@ from noctis.errors import DatabaseError
 from noctis.users.roles import Right, Role
 from noctis.web import guard
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import PASSWORD, LogIn
 from tests.integration.web.routes import Route, all_routes
 

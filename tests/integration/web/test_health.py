@@ -21,10 +21,10 @@ from noctis.observability.scoreboard import Counter
 from noctis.observability.words import ANSWER, FailureKind, RefusalKind
 from noctis.supervisor.measured import measured
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.metrics import observed as module
 from noctis.web.metrics.catalogue import METRICS
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, LogIn, tell_listeners
 
 NASTY = 'Zürich "Süd"\n{x="1"} \\ <script>alert(1)</script>'

@@ -10,10 +10,10 @@ from noctis.users import setup
 from noctis.users.roles import Role
 from noctis.users.throttle import FAILURES_MAX, Throttle
 from noctis.web.access import COOKIE, IDLE
-from noctis.web.app import create_app
 from noctis.web.pages.login import own_path
 from noctis.web.site import Site
 from tests.integration.users.test_sessions import shift
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, PASSWORD, LogIn
 
 FORM = {"name": "ada", "password": PASSWORD}

@@ -22,8 +22,8 @@ from noctis.facilities.registry import Registry
 from noctis.users.accounts import AccountRecord
 from noctis.users.roles import RIGHTS, Right, Role
 from noctis.web.access import COOKIE
-from noctis.web.app import create_app
 from noctis.web.site import Site
+from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, PASSWORD, tell_listeners
 from tests.integration.web.routes import Route, all_routes
 from tests.spooling import Intake
