@@ -16,7 +16,12 @@ PREFIX = "/api/v1"
 router = APIRouter(include_in_schema=False)
 
 SCHEMES = {
-    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "What POST /api/v1/login sets."},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "What POST /api/v1/login sets; in a browser that is logged in there is nothing to type.",
+    },
     "token": {
         "type": "http",
         "scheme": "bearer",

@@ -7,6 +7,7 @@ import click
 import pytest
 
 from noctis.users import setup
+from noctis.users.tokens import PATTERN
 from tests.integration.cli.conftest import Call
 
 PASSWORD = "correct horse battery staple"
@@ -108,3 +109,38 @@ def test_it_is_asked_before_somebody_is_removed(noctis: Call, monkeypatch: pytes
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     noctis("user", "remove", "eve", code=130)
     assert len(noctis("user", "list", "--json").json) == 1
+
+
+def test_tokens(noctis: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ada", "bob"):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
+        noctis("user", "add", name, "--password-stdin")
+    assert "No token. Make one" in noctis("user", "token", "list").out
+    made = noctis("user", "token", "add", "Ada", "--name", "nightly export", "--expires", "30")
+    token = made.out.strip()
+    assert PATTERN.fullmatch(token)  # alone, for $(noctis user token add ...)
+    assert "Token 1 of ada, what the user may, until " in made.err
+    assert token not in made.err
+    told = noctis("user", "token", "add", "bob", "--name", "x", "--read-only", "--json").json
+    assert PATTERN.fullmatch(told.pop("token"))
+    assert (told["account"], told["read_only"], told["expires_at"]) == ("bob", True, None)
+    assert noctis("user", "token", "list", "bob", "--json").json == [told]
+    listed = noctis("user", "token", "list")
+    assert "nightly export" in listed.out
+    assert token not in listed.out
+    assert noctis("user", "token", "remove", "1").out == "Token 1 of ada, nightly export, is removed\n"
+    assert [each["account"] for each in noctis("user", "token", "list", "--json").json] == ["bob"]
+    for arguments, said in (
+        (("remove", "1"), "there is no token 1"),
+        (("remove", "99999999999999999999"), "there is no token"),
+        (("add", "nobody", "--name", "x"), "there is no user 'nobody'"),
+        (("list", "nobody"), "there is no user 'nobody'"),
+        (("add", "ada", "--name", " "), "cannot be a token's name"),
+        (("add", "ada", "--name", "x", "--expires", "0"), "1 to 3650 days"),
+        (("add", "ada"), "--name"),
+    ):
+        assert said in noctis("user", "token", *arguments, code=2).err
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
+    assert "API tokens are ended" in noctis("user", "passwd", "bob", "--password-stdin").out
+    assert noctis("user", "token", "list", "--json").json == []
+    assert token not in noctis("event", "list").out

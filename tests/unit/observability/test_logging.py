@@ -75,3 +75,22 @@ def test_pydicom_s_warnings_are_not_written(capsys: pytest.CaptureFixture[str]) 
     """They have the value in them that they warn of."""
     DataElement(0x00080018, "UI", "Doe^Jane", validation_mode=WARN)
     assert "Jane" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_a_traceback_tells_no_values(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be a password, a token, a patient's."""
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stdout", written)
+    configure(LoggingSettings.model_validate({"format": format}))
+
+    def fail(given: str) -> None:
+        raise RuntimeError("a fault")
+
+    try:
+        fail("Zyx" + "wvut")
+    except RuntimeError as error:
+        structlog.get_logger().error("web.fault", exc_info=error)
+    assert "a fault" in written.getvalue()
+    assert "Traceback" in written.getvalue()
+    assert "Zyxwvut" not in written.getvalue()
