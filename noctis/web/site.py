@@ -1,6 +1,7 @@
 """What every handler shares: the settings, the database, the supervisor, the facilities as listeners know them."""
 
 import threading
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "web"
 ALARMS_SECONDS = 60.0
+LOOK_SECONDS = 5.0  # between two looks at the schema of a database that is away
 
 
 class Site:
@@ -57,6 +59,7 @@ class Site:
         self.checklist = Checklist(settings, lambda: self.engine, self.doors)
         self.downloads = Places()
         self._schema_is_ours = False  # once it is, it stays so
+        self._schema_at = 0.0  # monotonic: it is not looked at before
         self.jobs = Jobs()
         self.frames = Pool()
         self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
@@ -81,10 +84,13 @@ class Site:
         if self._schema_is_ours:
             return
         if (found := upgrading.under_way(self.home)) is not None:
-            raise UpgradingError(found.public, fix="this page looks again by itself; noctis status tells more")
+            raise UpgradingError(found.public, fix="again in a few seconds; noctis status tells more")
+        if time.monotonic() < self._schema_at:
+            return
         try:
             state = migrate.schema_state(self.engine)
         except NoctisError:
+            self._schema_at = time.monotonic() + LOOK_SECONDS  # who asks it waits once, not twice
             return
         if not state.up_to_date:
             raise migrate.older(state)

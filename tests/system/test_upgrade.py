@@ -121,6 +121,7 @@ def test_receiving_does_not_wait_for_the_upgrade(old: Old) -> None:
         noctis.start()
         acknowledged = send(noctis, 1)
         assert schema(noctis) == OLDER
+        wait_for(lambda: noctis.events("supervisor.ready"), what="READY=1")
 
         status = noctis.run("status")
         assert status.returncode == 1
