@@ -24,26 +24,35 @@ SQLITE_CACHE_KIB = 2000
 REGISTRY_LOCK = 0x6E6F_6374  # pg_advisory_xact_lock key: "noct"
 
 
-def make_engine(settings: Settings, *, pooled: bool = True, cache_kib: int = SQLITE_CACHE_KIB) -> Engine:
+def make_engine(
+    settings: Settings,
+    *,
+    pooled: bool = True,
+    cache_kib: int = SQLITE_CACHE_KIB,
+    lock_seconds: int | None = None,
+) -> Engine:
     """An engine for `settings.database_url`. Opens no connection yet.
 
     Parameters
     ----------
     cache_kib
         SQLite's page cache, of each connection.
+    lock_seconds
+        For which a lock of somebody else's is waited for; None: `LOCK_SECONDS`.
 
     Raises
     ------
     ConfigError
         The URL cannot be read, or its driver is not installed.
     """
+    patience = LOCK_SECONDS if lock_seconds is None else lock_seconds
     try:
         url = make_url(settings.database_url)
         if url.get_backend_name() == "postgresql" and url.drivername in ("postgresql", "postgres"):
             url = url.set(drivername="postgresql+psycopg")
         connect: dict[str, Any] = {}
         if url.get_backend_name() == "sqlite":
-            connect = {"timeout": LOCK_SECONDS, "check_same_thread": False}
+            connect = {"timeout": patience, "check_same_thread": False}
         elif url.get_backend_name() == "postgresql":
             # A plan that is kept was made when the tables were small, and stays so until they are analysed: keep none.
             connect = {
@@ -62,7 +71,7 @@ def make_engine(settings: Settings, *, pooled: bool = True, cache_kib: int = SQL
         event.listen(engine, "connect", partial(_set_up_sqlite, cache_kib))
         event.listen(engine, "begin", _begin_immediate)
     elif engine.dialect.name == "postgresql" and "lock_timeout" not in str(url.query.get("options", "")):
-        event.listen(engine, "connect", _limit_locks)
+        event.listen(engine, "connect", partial(_limit_locks, patience))
     return engine
 
 
@@ -89,9 +98,9 @@ def _lower(value: str | bytes | float | None) -> str | bytes | float | None:
     return value.lower() if isinstance(value, str) else value
 
 
-def _limit_locks(connection: Any, _record: object) -> None:
+def _limit_locks(seconds: int, connection: Any, _record: object) -> None:
     connection.autocommit = True  # what is set in a transaction ends with its rollback
-    connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+    connection.execute(f"SET lock_timeout = '{seconds}s'")
     connection.autocommit = False
 
 

@@ -43,6 +43,7 @@ from noctis.supervisor.sockets import Sockets
 
 log = structlog.get_logger()
 
+LOCK_SECONDS = 2  # for which a start from a snapshot waits for a lock of the database
 SINGLE_THREAD_SECONDS = 2.0  # how long threads of the preparation may take to be gone
 
 
@@ -300,13 +301,14 @@ def prepare(settings: Settings) -> bool:
         last snapshot is in force until it is back.
     """
     settings.paths.create()
-    engine = make_engine(settings, pooled=False)
+    has_snapshot = SnapshotReader(settings.paths.snapshot).is_readable()
+    engine = make_engine(settings, pooled=False, lock_seconds=LOCK_SECONDS if has_snapshot else None)
     try:
         state = migrate.schema_state(engine)
         if not state.up_to_date:
             if not settings.database.migrate:
                 migrate.require_current(engine)
-            if SnapshotReader(settings.paths.snapshot).is_readable():
+            if has_snapshot:
                 Progress(settings.paths, state.current, state.head, os.getpid())
                 log.info("database.upgrade_begins", before=state.current, now=state.head, action="receiving meanwhile")
                 return False

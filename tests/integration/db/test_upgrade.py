@@ -16,6 +16,7 @@ from noctis.db.models import Event, Facility
 from noctis.db.upgrading import Progress
 from noctis.errors import DatabaseError, UpgradingError
 from noctis.facilities import recover, watcher
+from noctis.supervisor import parent
 from tests.older import OLDER, add_facility, add_studies, make_schema
 
 NEWEST = migrate.revisions()[-1]
@@ -192,6 +193,21 @@ def test_the_watcher_keeps_its_hands_off_another_schema(older: Engine, older_set
     Progress(older_settings.paths, OLDER, NEWEST, os.getpid()).tell("the words of studies", 1, 4)
     with pytest.raises(UpgradingError, match=r"from schema .*: the words of studies, 1 of 4 \(25 %\)"):
         migrate.require_current(older, older_settings.paths)
+
+
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+def test_a_start_from_a_snapshot_does_not_wait_for_a_lock(
+    engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher.refresh(settings, engine)
+    monkeypatch.setattr("noctis.db.engine.LOCK_SECONDS", 3600)
+    prepared: list[bool] = []
+    start = threading.Thread(target=lambda: prepared.append(parent.prepare(settings)), daemon=True)
+    with engine.begin() as connection:
+        connection.execute(text("LOCK TABLE facility IN ACCESS EXCLUSIVE MODE"))
+        start.start()
+        start.join(60)
+        assert prepared == [False]  # whether the schema is ours is looked at beside receiving
 
 
 def _drop_all(engine: Engine) -> None:
