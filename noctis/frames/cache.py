@@ -19,6 +19,7 @@ from noctis.frames.protocol import Request
 
 VERSION = 1  # of what is in the files, and of how pictures are made
 LOW_MARK = 0.9  # of the limit, that is left when the oldest have gone
+BLOCK = 4096  # bytes: the least that a file takes, which is more than a small picture has
 _HEADER_MAX = 64 << 10  # bytes
 
 
@@ -26,6 +27,11 @@ def key_of(sha256: str, transfer_syntax: str, request: Request) -> str:
     """A name for this picture of these bytes."""
     wanted = (VERSION, sha256, transfer_syntax, request.frame, request.center, request.width, request.invert)
     return hashlib.sha256(json.dumps([*wanted, request.size, request.jpeg]).encode()).hexdigest()
+
+
+def room_of(length: int) -> int:
+    """Bytes that a file takes on the disk."""
+    return -(-length // BLOCK) * BLOCK
 
 
 class FrameCache:
@@ -68,7 +74,7 @@ class FrameCache:
                 temporary.unlink()
             return
         with self._lock:
-            self._size = self._total() if self._size is None else self._size + length
+            self._size = self._total() if self._size is None else self._size + room_of(length)
             if self._size > self._limit:
                 self._size = self._shrink()
 
@@ -82,13 +88,13 @@ class FrameCache:
         return self._folder / key[:2] / key
 
     def _files(self) -> list[tuple[float, int, str]]:
-        """When each was looked at last, its size, its path."""
+        """When each was looked at last, the bytes that it takes, its path."""
         found = []
         for folder, _, names in os.walk(self._folder):
             for name in names:
                 with contextlib.suppress(OSError):
                     status = os.stat(path := os.path.join(folder, name))
-                    found.append((status.st_mtime, status.st_size, path))
+                    found.append((status.st_mtime, room_of(status.st_size), path))
         return found
 
     def _total(self) -> int:

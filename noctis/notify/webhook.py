@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,9 @@ from noctis.notify.outbox import Due, Tried
 ATTEMPT_SECONDS = 30.0
 CONNECT_SECONDS = 10.0
 RETRY_AFTER_MAX = 3600.0
-METADATA = tuple(map(ipaddress.ip_address, ("100.100.100.200", "fd00:ec2::254", "192.0.0.192")))  # of clouds
+# Where clouds have their machines' credentials and settings.
+METADATA = tuple(map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254")))
+NAT64 = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48")))  # RFC 6052, RFC 8215
 AWAY = (408, 425, 429)  # of 4xx: not this message's fault
 
 
@@ -137,10 +139,23 @@ def outcome(delivery: Due, status: int, retry_after: str | None) -> Tried:
 
 def is_link_local(address: str) -> bool:
     """Whether an address is one where clouds have their machines' credentials."""
-    ip = ipaddress.ip_address(address)
-    mapped = getattr(ip, "ipv4_mapped", None)
-    ip = mapped or ip
-    return ip.is_link_local or ip in METADATA
+    return any(each.is_link_local or each in METADATA for each in _meant(ipaddress.ip_address(address)))
+
+
+def _meant(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """An address, and the IPv4 one that a gateway may make of it."""
+    yield ip
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped is not None:
+            yield ip.ipv4_mapped
+        if ip.sixtofour is not None:
+            yield ip.sixtofour
+        if ip.teredo is not None:
+            yield ip.teredo[1]
+        if any(ip in each for each in NAT64) or not int(ip) >> 32:
+            yield ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext:

@@ -1,23 +1,27 @@
 """Passwords: Argon2id digests, and how many are computed at once.
 
-A digest takes 64 MiB and a core for a while, so a flood of log-ins would take the machine from those who receive: more
-than `AT_ONCE` wait, more than `WAITING_MAX` of them are turned away.
+A digest takes 64 MiB and every core for a while, so a flood of log-ins would take the machine from those who receive:
+they are computed by threads that stand behind all that receives, more than `AT_ONCE` wait, and more than `WAITING_MAX`
+of them are turned away.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import BoundedSemaphore
+from typing import TypeVar
 
 from pwdlib import PasswordHash
 
+from noctis import priority
 from noctis.errors import UsageError
+
+Made = TypeVar("Made")
 
 PASSWORD_MIN, PASSWORD_MAX = 12, 1024  # characters
 DIFFERENT_MIN = 5  # characters
 AT_ONCE, WAITING_MAX = 2, 8
 
-_computing = BoundedSemaphore(AT_ONCE)
 _inside = BoundedSemaphore(AT_ONCE + WAITING_MAX)
 
 
@@ -58,8 +62,7 @@ def check(password: str) -> str:
 def digest(password: str) -> str:
     """What is kept of a password that may be set; see `check`."""
     check(password)
-    with _one_of_few():
-        return _hasher().hash(password)
+    return _behind(lambda: _hasher().hash(password))
 
 
 def matches(password: str, known: str | None) -> bool:
@@ -71,18 +74,27 @@ def matches(password: str, known: str | None) -> bool:
         Too many are asked about at once.
     """
     given = password if len(password) <= PASSWORD_MAX and _is_text(password) else ""
-    with _one_of_few():
-        right = _hasher().verify(given, known or _nobody())
+    right = _behind(lambda: _hasher().verify(given, known or _nobody()))
     return right and known is not None and bool(given)
 
 
-@contextmanager
-def _one_of_few() -> Iterator[None]:
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, "passwords", initializer=priority.behind)  # nice(2) is a thread's on Linux
+
+
+def _behind(compute: Callable[[], Made]) -> Made:
+    """Compute it in one of a few threads.
+
+    Raises
+    ------
+    BusyError
+        Too many wait.
+    """
     if not _inside.acquire(blocking=False):
         raise BusyError("too many log in at this moment", fix="try again in some seconds")
     try:
-        with _computing:
-            yield
+        return _workers().submit(compute).result()
     finally:
         _inside.release()
 

@@ -21,6 +21,11 @@ class Page:
 
 def read(site: Site, row: ImageRow, *, whole: str = "") -> tuple[list[Element], str]:
     """All elements, and why there are no more."""
+    with site.effort.of(row.slug):
+        return _read(site, row, whole=whole)
+
+
+def _read(site: Site, row: ImageRow, *, whole: str = "") -> tuple[list[Element], str]:
     descriptor = open_archived(site.home.media, row.slug, row.path)
     try:
         listing = read_open(descriptor, whole=whole)
@@ -33,10 +38,11 @@ def read(site: Site, row: ImageRow, *, whole: str = "") -> tuple[list[Element], 
 
 def page(site: Site, row: ImageRow, search: str, offset: int, limit: int) -> Page:
     """Those in whose tag, keyword, name or value `search` is, with the sequences that they stand in."""
-    found, problem = read(site, row)
-    if search.strip():
-        found = _matching(found, search)
-    return Page(found[offset : offset + limit], len(found), problem)
+    with site.effort.of(row.slug):
+        found, problem = _read(site, row)
+        if search.strip():
+            found = _matching(found, search)
+        return Page(found[offset : offset + limit], len(found), problem)
 
 
 def whole_value(site: Site, row: ImageRow, path: str) -> Element | None:

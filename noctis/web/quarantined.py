@@ -153,7 +153,8 @@ def compared(site: Site, slug: str, name: str) -> tuple[dict[str, Any], dict[str
     filed = found["filed"]
     if filed is None:
         return found, None, None
-    return found, filed, compare(filed_path(site, filed), found["file"])
+    with site.effort.of(slug):
+        return found, filed, compare(filed_path(site, filed), found["file"])
 
 
 def filed_path(site: Site, filed: dict[str, Any]) -> Path:
@@ -171,10 +172,11 @@ def filed_path(site: Site, filed: dict[str, Any]) -> Path:
     return path
 
 
-def elements_of(path: Path) -> Listing:
+def elements_of(site: Site, slug: str, path: Path) -> Listing:
     """Every element of a file; what is no DICOM file has none, and the list says so."""
     try:
-        return read_elements(path)
+        with site.effort.of(slug):
+            return read_elements(path)
     except (StorageError, OSError) as error:
         return Listing([], str(getattr(error, "message", error)))
 

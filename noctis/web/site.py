@@ -31,6 +31,7 @@ from noctis.users.tokens import Tokens
 from noctis.web.checklist import Checklist
 from noctis.web.doors import Doors
 from noctis.web.downloads import Places
+from noctis.web.effort import Effort
 from noctis.web.jobs import Jobs
 from noctis.web.metrics.observed import Observed
 from noctis.web.metrics.scrape import Scrapes
@@ -61,6 +62,7 @@ class Site:
         self._schema_is_ours = False  # once it is, it stays so
         self._schema_at = 0.0  # monotonic: it is not looked at before
         self.jobs = Jobs()
+        self.effort = Effort()
         self.frames = Pool()
         self.pictures = FrameCache(self.home.frames, settings.web.cache_bytes, settings.storage.reserve_bytes)
 

@@ -149,7 +149,7 @@ def elements(request: Request, site: OnSite, caller: LoggedIn, slug: Words, name
     row, path = quarantined.one(site, slug, name)
     quarantined.note_query(site, caller, "query.quarantined", {"name": name, "elements": ""}, slug)
     wanted = request.query_params.get("q", "").strip()[:TEXT_MAX]
-    listing = quarantined.elements_of(path)
+    listing = quarantined.elements_of(site, slug, path)
     low = wanted.lower()
     found = [
         each

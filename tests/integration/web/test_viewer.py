@@ -20,7 +20,7 @@ from noctis.db.models import Instance, Series, Study
 from noctis.facilities.registry import Registry
 from noctis.repository.journal import take
 from noctis.users.roles import Role
-from noctis.web import downloads
+from noctis.web import downloads, effort
 from noctis.web.site import Site
 from tests.integration.web.conftest import LogIn
 from tests.samples import storable_files
@@ -306,6 +306,16 @@ def test_it_ends_with_the_account(filed: Site, log_in: LogIn, monkeypatch: pytes
 
     monkeypatch.setattr(filed.downloads, "take", take)
     assert len(client.get(f"{API}/{what}").content) < len(whole)
+
+
+def test_elements_are_read_for_a_few_at_a_time(filed: Site, admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effort, "WAIT_SECONDS", 0.01)
+    page, value = f"/studies/central/{STUDY}/instances/{SERIES}.1", "value?path=(0010,0010)"
+    for path in (page, f"{page}/{value}", f"{API}/series/{SERIES}/instances/{SERIES}.1/elements"):
+        with filed.effort.of("a"), filed.effort.of("b"):
+            answer = admin.get(path)
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+        assert admin.get(path).status_code == 200
 
 
 # -- whose it is

@@ -29,7 +29,7 @@ def test_what_was_put_is_got_and_nobody_else_reads_it(tmp_path: Path) -> None:
 
 def test_the_one_that_nobody_looked_at_for_longest_goes(tmp_path: Path) -> None:
     folder = tmp_path / "frames"
-    made = FrameCache(folder, 10_000, 0)
+    made = FrameCache(folder, 8 * cache.BLOCK, 0)
     first, second, *others = keys(12)
     for at, key in enumerate((first, second)):
         made.put(key, {}, bytes(1000))
@@ -38,7 +38,16 @@ def test_the_one_that_nobody_looked_at_for_longest_goes(tmp_path: Path) -> None:
         made.put(key, {}, bytes(1000))
         assert made.get(first) is not None
     assert made.get(second) is None
-    assert sum(each.stat().st_size for each in folder.rglob("*") if each.is_file()) <= 10_000
+    assert sum(cache.room_of(each.stat().st_size) for each in folder.rglob("*") if each.is_file()) <= 8 * cache.BLOCK
+
+
+def test_many_small_pictures_take_no_more_of_the_disk_than_there_may_be(tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    made = FrameCache(folder, 50 * cache.BLOCK, 0)
+    for key in keys(200):
+        made.put(key, {}, b"a picture of one pixel")
+    files = [each for each in folder.rglob("*") if each.is_file()]
+    assert 40 <= len(files) <= 50
 
 
 def test_no_limit_means_none_is_kept_and_a_full_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

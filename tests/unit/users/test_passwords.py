@@ -1,10 +1,12 @@
 """Passwords: which may be set, and that not too many are computed at once."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore, Event
+from threading import BoundedSemaphore, Event, get_native_id
 
 import pytest
 
+from noctis import priority
 from noctis.errors import UsageError
 from noctis.users import passwords
 
@@ -64,7 +66,8 @@ def test_a_name_that_nobody_has_costs_a_digest_too(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_flood_is_turned_away_and_those_inside_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(passwords, "_computing", BoundedSemaphore(1))
+    one = ThreadPoolExecutor(1)
+    monkeypatch.setattr(passwords, "_workers", lambda: one)
     monkeypatch.setattr(passwords, "_inside", BoundedSemaphore(2))
     inside, go_on = Event(), Event()
 
@@ -87,3 +90,17 @@ def test_a_flood_is_turned_away_and_those_inside_go_on(monkeypatch: pytest.Monke
         assert first.result(20)
         assert second.result(20)
     assert passwords.matches(GOOD, "a digest")
+
+
+def test_receiving_goes_before_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    class Asked:
+        def hash(self, password: str) -> str:
+            found.append(os.getpriority(os.PRIO_PROCESS, get_native_id()))
+            return ""
+
+    monkeypatch.setattr(passwords, "_hasher", Asked)
+    passwords.digest("correct horse battery staple")
+    own = os.getpriority(os.PRIO_PROCESS, get_native_id())
+    assert found == [min(own + priority.BEHIND, 19)]
