@@ -84,11 +84,15 @@ class Observed:
         return {"archive": space_of(self.place, home.media), "spool": space_of(self.place, home.spool)}
 
     def _look_at_spool(self) -> Waiting:
-        return {folder.parent.name: _waiting(self.place.home.spool, folder.parent.name)
-                for folder in self.place.home.spool.glob("*/new")}  # fmt: skip
+        return look_at_spool(self.place.home.spool)
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def look_at_spool(root: Path) -> Waiting:
+    """What waits below the spool's folder, counted."""
+    return {folder.parent.name: _waiting(root, folder.parent.name) for folder in root.glob("*/new")}
 
 
 def _waiting(root: Path, slug: str) -> tuple[int, int]:
