@@ -26,6 +26,7 @@ from noctis.web.metrics.catalogue import METRICS
 from noctis.web.site import Site
 from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, LogIn, tell_listeners
+from tests.support import wait_for
 
 NASTY = 'Zürich "Süd"\n{x="1"} \\ <script>alert(1)</script>'
 Told = dict[str, Any]
@@ -118,6 +119,20 @@ def test_it_lives_without_a_database(site: Site, anonymous: TestClient, monkeypa
     anonymous.cookies.set(COOKIE, "of somebody")
     assert anonymous.get("/healthz").json() == {"live": True}
     assert anonymous.head("/healthz").status_code == 200
+
+
+def test_a_database_without_tables_is_not_one_of_another_release(
+    site: Site, house: House, anonymous: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for schema, said in ((None, "has no tables"), ("0001", "not this release's")):
+        state = {"reachable": True, "up_to_date": False, "schema": schema, "upgrade": None}
+        monkeypatch.setattr(site.observed.database, "_look", lambda state=state: module.Database(state, 0.0, None))
+        (reason,) = wait_for(lambda said=said: found_with(anonymous, said), what=said)
+        assert reason["part"] == "database"
+
+
+def found_with(client: TestClient, said: str) -> list[dict[str, Any]]:
+    return [each for each in client.get("/readyz").json()["reasons"] if said in each["problem"]]
 
 
 def test_ready_and_the_reasons_why_not(
