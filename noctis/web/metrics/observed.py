@@ -51,7 +51,7 @@ class Observed:
         self.database = Probe("the database", self._look_at_database, FRESH_SECONDS)
         self.disks = Probe("the disks", self._look_at_disks, FRESH_SECONDS)
         self.spool = Probe("the spool", self._look_at_spool, SPOOL_SECONDS)
-        self.certificates = Probe("the certificates", lambda: tls_status(self.place), CERTIFICATES_SECONDS)
+        self.certificates = Probe("the certificates", self._look_at_certificates, CERTIFICATES_SECONDS)
 
     def look(self) -> tuple[Seen[dict[str, Any]], Seen[Database], Seen[dict[str, dict[str, Any]]]]:
         """Supervisor, database and disks, side by side."""
@@ -82,6 +82,15 @@ class Observed:
     def _look_at_disks(self) -> dict[str, dict[str, Any]]:
         home = self.place.home
         return {"archive": space_of(self.place, home.media), "spool": space_of(self.place, home.spool)}
+
+    def _look_at_certificates(self) -> list[dict[str, Any]]:
+        settings = self.place.settings
+        if settings.web.certificate is None:
+            return tls_status(self.place)
+        from noctis.tls.inventory import of_pages
+
+        own = of_pages(settings)
+        return tls_status(self.place) + ([own.as_json()] if own else [])
 
     def _look_at_spool(self) -> Waiting:
         return look_at_spool(self.place.home.spool)

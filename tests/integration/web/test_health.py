@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from noctis.web.access import COOKIE
 from noctis.web.metrics import observed as module
 from noctis.web.metrics.catalogue import METRICS
 from noctis.web.site import Site
+from tests import tls
 from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, LogIn, tell_listeners
 from tests.support import wait_for
@@ -311,6 +313,21 @@ def test_the_spool_is_counted_here_while_no_archiver_tells_of_it(
     found = scrape(anonymous)
     assert value(found, "noctis_spool_instances", facility="central") == 1
     assert value(found, "noctis_spool_oldest_seconds", facility="central") > 1e9
+
+
+def test_the_pages_own_certificate_is_among_them(settings: Settings, tmp_path: Path) -> None:
+    soon = tls.write(tls.client("Pages", days=10), tmp_path, "soon")
+    options = settings.model_dump(exclude_none=True)
+    options["web"] |= {"certificate": str(soon.certificate), "private_key": str(soon.key)}
+    site = Site(load_settings(options=options))
+    found = scrape(TestClient(create_app(site), base_url=ORIGIN))
+    site.close()
+    (at,) = [
+        each
+        for (name, labels), each in found.items()
+        if name == "noctis_certificate_expiry_timestamp_seconds" and ("kind", "web") in labels
+    ]
+    assert 9 < (at - time.time()) / 86_400 < 10.5
 
 
 def test_who_may_read_them(settings: Settings, log_in: LogIn) -> None:
