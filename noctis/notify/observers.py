@@ -100,16 +100,11 @@ def certificates(settings: Settings, ids: dict[str, int]) -> Iterator[Observatio
 def _all_certificates(settings: Settings) -> Iterator[tuple[str, str | None, str, datetime | None, str]]:
     for entry in known.certificates(settings, SnapshotReader(settings.paths.snapshot).current().facilities):
         yield entry.title, entry.facility, entry.fingerprint or str(entry.path), entry.not_after, entry.fix
-    path = settings.web.certificate
-    if path is not None:
-        from noctis.tls.inventory import Unreadable, fingerprint_of, read_certificates
+    if settings.web.certificate is not None:
+        from noctis.tls.inventory import of_pages
 
-        try:
-            found = read_certificates(path)[0]
-        except (Unreadable, IndexError):
-            return  # the pages do not start with it, and say so
-        fix = f"have a new one signed, and put it into {path}"
-        yield f"the certificate of the pages {path}", None, fingerprint_of(found), found.not_valid_after_utc, fix
+        if (own := of_pages(settings)) is not None:
+            yield own.title, None, own.fingerprint, own.not_after, own.fix
 
 
 # -- listeners

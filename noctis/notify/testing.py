@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Engine, delete, insert
+from sqlalchemy import Engine, insert, update
 
 from noctis.db.engine import reachable
 from noctis.db.models import Event
@@ -32,7 +32,9 @@ def send_test(engine: Engine, rule: Rule, actor: str) -> str:
         mails = [address for channel, address in rule.addresses if channel is Channel.EMAIL]
         if mails:  # who asks for a test does not wait for the next e-mail that puts several together
             where = (DeliveryTarget.channel == Channel.EMAIL, DeliveryTarget.address.in_(mails))
-            connection.execute(delete(DeliveryTarget).where(*where, DeliveryTarget.failures == 0))
+            connection.execute(
+                update(DeliveryTarget).where(*where, DeliveryTarget.failures == 0).values(paused_until=None)
+            )
         connection.execute(
             insert(Event),
             {

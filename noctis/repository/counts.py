@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine, func, select
 
 from noctis.db.engine import reading
-from noctis.db.models import AssociationRecord, Facility, Quarantined, Refusal, Study
+from noctis.db.models import AssociationRecord, Facility, Quarantined, Refusal, Study, UsedPort
 
 NEWEST = 20
 RECEIVED_MAX = 50_000  # associations that are looked at for the last hour
@@ -59,11 +59,19 @@ def last_received(engine: Engine) -> dict[str, datetime]:
         return {slug: at for slug, at in connection.execute(select(Facility.slug, last)) if at is not None}
 
 
-def refusals_since(engine: Engine, since: datetime) -> dict[int, int]:
-    """Port → callers that were turned away at `since` or later; a caller that came again and again is one."""
-    query = select(Refusal.port, func.count()).where(Refusal.last_seen >= since).group_by(Refusal.port)
+def refusals_since(engine: Engine, since: datetime) -> dict[str | None, int]:
+    """Slug → callers that were turned away at `since` or later, at any port that was ever the facility's; None: at
+    others'. A caller that came again and again is one.
+    """
+    query = (
+        select(UsedPort.slug, func.count())
+        .select_from(Refusal)
+        .outerjoin(UsedPort, UsedPort.port == Refusal.port)
+        .where(Refusal.last_seen >= since)
+        .group_by(UsedPort.slug)
+    )
     with reading(engine) as connection:
-        return {port: int(found) for port, found in connection.execute(query)}
+        return {slug: int(found) for slug, found in connection.execute(query)}
 
 
 def quarantined(engine: Engine) -> dict[str, int]:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Engine, Text, and_, cast, delete, func, insert, or_, select, update
 
 from noctis.db.engine import reachable, reading
-from noctis.db.models import Event, Refusal
+from noctis.db.models import Event, Refusal, UsedPort
 from noctis.errors import NotFoundError, UsageError
 from noctis.facilities.remedies import Kind
 from noctis.repository import keyset
@@ -36,7 +36,7 @@ class RefusalFilter:
 
     port: int | None = None
     facility: str | None = None  # slug: those that could be let in to it
-    facility_port: int | None = None  # and those at its port
+    facility_port: int | None = None  # and those at its port, and at those that it had
     calling: str | None = None  # part of the title, any case
     address: str | None = None  # its beginning
     kind: str | None = None  # of the remedy
@@ -57,7 +57,8 @@ class RefusalFilter:
             found.append(Refusal.port == self.port)
         if self.facility:
             named = cast(Refusal.remedy, Text).contains(f'"{self.facility}"', autoescape=True)
-            found.append(or_(Refusal.port == self.facility_port, named))
+            its = select(UsedPort.port).where(UsedPort.slug == self.facility)
+            found.append(or_(Refusal.port == self.facility_port, Refusal.port.in_(its), named))
         if self.calling:
             found.append(keyset.holds(engine, Refusal.calling, self.calling))
         if self.address:

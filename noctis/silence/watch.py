@@ -61,6 +61,7 @@ class Watch:
         self._calendar = Calendar(zone, settings.silence.days_off)
         self._lock = threading.Lock()
         self._refreshing = threading.Lock()
+        self._looked = threading.Event()  # whoever refreshes is done
         self._senders: dict[Key, Sender] = {}
         self._seen_day: int | None = None  # of the last look
         self._turn = 0
@@ -80,17 +81,21 @@ class Watch:
         with self._lock:
             return self._evaluate(now or datetime.now(UTC))
 
-    def recent(self, seconds: float = 10.0) -> list[State]:
-        """As it was a moment ago. What is older than this is looked at anew, but nobody waits for that: who asks has
-        what there is, unless it is older than `STALE_SECONDS` or something was said since.
+    def recent(self, seconds: float = 10.0, patience: float = 0.0) -> list[State]:
+        """As it was a moment ago. What is older than this is looked at anew, and waited for as long as patience lasts
+        (seconds): then who asks has what there is, unless it is older than `STALE_SECONDS` or something was said since.
         """
         found = self._not_older(STALE_SECONDS)
         if found is None:
             with self._lock:
                 found = self._not_older(seconds)  # of those who ask at once, one looks
                 return self._evaluate(datetime.now(UTC)) if found is None else found
-        if self._not_older(seconds) is None and self._refreshing.acquire(blocking=False):
-            threading.Thread(target=self._refresh, name="silence", daemon=True).start()
+        if self._not_older(seconds) is None:
+            if self._refreshing.acquire(blocking=False):
+                self._looked.clear()
+                threading.Thread(target=self._refresh, name="silence", daemon=True).start()
+            if patience and self._looked.wait(patience):
+                return self._last[2]
         return found
 
     def _refresh(self) -> None:
@@ -99,6 +104,7 @@ class Watch:
                 self.evaluate()
         finally:
             self._refreshing.release()
+            self._looked.set()
 
     def forget(self) -> None:
         """The next look is a new one: something was said to a silence."""

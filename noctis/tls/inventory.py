@@ -27,7 +27,7 @@ class Unreadable(Exception):
 class Entry:
     """One certificate."""
 
-    kind: str  # server | facility | ca | client
+    kind: str  # server | facility | ca | client | web
     facility: str | None
     device: str
     subject: str
@@ -45,7 +45,11 @@ class Entry:
         if self.kind == "client":
             device = f" (of {self.device})" if self.device else ""
             return f"the client certificate {self.subject or self.fingerprint[:16]} of '{self.facility}'{device}"
-        names = {"server": "the server certificate", "ca": "the CA certificate"}
+        names = {
+            "server": "the server certificate",
+            "ca": "the CA certificate",
+            "web": "the certificate of the pages",
+        }
         return f"{names.get(self.kind, f'the server certificate of {self.facility!r}')} {self.path}"
 
     def as_json(self) -> dict[str, Any]:
@@ -79,6 +83,21 @@ def fingerprint_of(certificate: x509.Certificate) -> str:
 def entries(settings: Settings, facilities: Sequence[Facility], bound: Iterable[CertificateRecord]) -> list[Entry]:
     """Everything that is there, and what TLS wants and is not there."""
     return [*_servers(settings, facilities), *_cas(settings, facilities), *_clients(settings, bound)]
+
+
+def of_pages(settings: Settings) -> Entry | None:
+    """The pages' own (`web.certificate`). None: there is none, or it cannot be read; they do not start with it then."""
+    path = settings.web.certificate
+    if path is None:
+        return None
+    try:
+        found = read_certificates(path)[0]
+    except (Unreadable, IndexError):
+        return None
+    problem, fix, _ = _dates(
+        settings, None, found.not_valid_after_utc, f"have a new one signed, and put it into {path}"
+    )
+    return _entry("web", None, found, path, problem, fix, False)
 
 
 def _servers(settings: Settings, facilities: Sequence[Facility]) -> Iterable[Entry]:

@@ -88,7 +88,7 @@ class Overview:
 @dataclass(frozen=True)
 class _Ledger:
     today: dict[str, int]
-    refusals: dict[int, int]
+    refusals: dict[str | None, int]
     quarantine: dict[str, int]
     last: dict[str, datetime]
 
@@ -176,7 +176,7 @@ class Doors:
             minutes=tuple(self._sampler.minutes(port)),
             last_instance=last,
             today=None if ledger is None or slug is None else ledger.today.get(slug, 0),
-            refusals=None if ledger is None else ledger.refusals.get(port, 0),
+            refusals=None if ledger is None else ledger.refusals.get(slug, 0),
             quarantine=None if ledger is None or slug is None else ledger.quarantine.get(slug, 0),
         )
 

@@ -9,7 +9,7 @@ from noctis.repository.events import EventFilter
 from noctis.web.csv_rows import csv_text
 from noctis.web.site import Site
 
-FILTERS = ("who", "what", "facility", "since", "until")
+FILTERS = ("who", "what", "facility", "since", "until", "looked")  # looked: also who only looked at something
 COLUMNS = ("at", "who", "what", "facility", "subject", "detail")
 
 
@@ -22,12 +22,15 @@ def filter_of(site: Site, asked: dict[str, str]) -> EventFilter:
         A time is none.
     """
     slug, since, until = (asked.get(name) for name in ("facility", "since", "until"))
+    what = asked.get("what") or ""
+    only_looks = bool(what) and (what.startswith(events.LOOKED) or events.LOOKED.startswith(what))
     return EventFilter(
         facility_id=events.facility_id(site.engine, slug) if slug else None,
         actor=asked.get("who"),
-        action=asked.get("what"),
+        action=what,
         since=keyset.moment_of(since) if since else None,
         until=keyset.moment_of(until) if until else None,
+        changes=asked.get("looked") != "true" and not only_looks,
     )
 
 

@@ -50,6 +50,8 @@ def _database(seen: Seen[Database]) -> list[dict[str, Any]]:
         return [_reason("database", "the database is not reachable")]
     if (upgrade := seen.value.state["upgrade"]) is not None:
         return [_reason("database", f"{upgrade['public']}; what arrives is received meanwhile")]
+    if seen.value.state["schema"] is None:
+        return [_reason("database", "the database has no tables: it is new, or was taken away")]
     if not seen.value.state["up_to_date"]:
         return [_reason("database", "the database's schema is not this release's")]
     return []

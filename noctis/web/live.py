@@ -5,6 +5,7 @@ the time since the first of them, of the facilities whose folders lie on it. Wit
 foretold.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,10 +15,10 @@ from noctis.observability.live import LiveAssociation
 from noctis.repository.counts import Growth, growth
 from noctis.repository.queries import associations
 from noctis.repository.room import Room, Space
-from noctis.repository.usage import all_waiting
 from noctis.web import facility
 from noctis.web.access import Caller
 from noctis.web.cache import Cache
+from noctis.web.metrics.observed import SILENT_SECONDS, look_at_spool
 from noctis.web.sampler import ARCHIVER
 from noctis.web.site import Site
 
@@ -48,6 +49,7 @@ class Archiver:
     last_batch: int | None
     last_batch_at: str | None
     error: str
+    silent_seconds: float | None  # since it last began a round; None: it tells of itself as it should
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,10 @@ class Watch:
     def _look(self, _: None) -> Machine:
         sample = self._site.sampler.now()
         told = sample.status["archiver"] if sample.status else {}
-        pending, oldest = told.get("pending"), told.get("oldest_seconds")
-        spool = self._spool.get(None) if pending is None else Backlog(pending, oldest, False)
+        pending, oldest, beat = (told.get(name) for name in ("pending", "oldest_seconds", "heartbeat_seconds"))
+        silent = beat if beat is not None and beat >= SILENT_SECONDS else None
+        tells = beat is not None and silent is None
+        spool = Backlog(pending, oldest, False) if tells and pending is not None else self._spool.get(None)
         archiver = Archiver(
             state=told.get("state", "unknown"),
             rate=round(self._site.sampler.rate(ARCHIVER), 1),
@@ -122,12 +126,15 @@ class Watch:
             last_batch=told.get("last_batch"),
             last_batch_at=told.get("last_batch_at"),
             error=told.get("last_error", ""),
+            silent_seconds=silent,
         )
         return Machine(spool, archiver, tuple(self._disks()))
 
     def _count(self, _: None) -> Backlog:
-        waiting = all_waiting(self._site.home.spool)
-        return Backlog(sum(each.instances for each in waiting.values()), None, True)
+        waiting = look_at_spool(self._site.home.spool).values()
+        oldest = min((at for _, at in waiting if at), default=None)
+        seconds = None if oldest is None else max(0.0, time.time() - oldest / 1e9)
+        return Backlog(sum(count for count, _ in waiting), seconds, True)
 
     def _disks(self) -> list[Disk]:
         site, reserve = self._site, self._site.settings.storage.reserve_bytes

@@ -13,6 +13,7 @@ from noctis.web.access import Caller
 from noctis.web.site import Site
 
 SECONDS = 5.0  # how old an answer may be: all who look share one
+PATIENCE_SECONDS = 0.05  # for which a page waits for a newer one; after midnight much is learned anew
 LEVELS = 5  # shades of a habit
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -52,7 +53,7 @@ def silences(
     DatabaseError
         It cannot be read.
     """
-    seen = [state for state in site.silence.recent(SECONDS) if caller.sees(state.facility)]
+    seen = [state for state in recent(site) if caller.sees(state.facility)]
     if facility:
         seen = [state for state in seen if state.facility == facility]
     raised = sum(state.raised for state in seen)
@@ -62,6 +63,11 @@ def silences(
         lower = text.lower()
         seen = [each for each in seen if any(lower in part.lower() for part in (each.name, each.facility, each.device))]
     return Silences(alarms_first(seen)[offset : offset + limit], len(seen), raised)
+
+
+def recent(site: Site) -> list[State]:
+    """Everybody's, as new as it can be had at once."""
+    return site.silence.recent(SECONDS, PATIENCE_SECONDS)
 
 
 @contextmanager

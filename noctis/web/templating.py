@@ -40,6 +40,7 @@ def environment() -> Environment:
         "since": since,
         "clock": clock,
         "path_part": path_part,
+        "capital": capital,
         "series_part": series_part,
     }
     made.globals |= {"version": __version__, "Right": Right}
@@ -117,6 +118,11 @@ def clock(time: str) -> str:
     if len(digits) not in (4, 6) or not digits.isdigit():
         return time
     return ":".join(digits[at : at + 2] for at in range(0, len(digits), 2))
+
+
+def capital(text: str) -> str:
+    """With a capital at its beginning; the rest, such as UID, stays."""
+    return text[:1].upper() + text[1:]
 
 
 def day(date: str) -> str:

@@ -41,8 +41,10 @@ def _asked(
     facility: FacilitySlug = "",
     since: Since = "",
     until: Until = "",
+    looked: Annotated[bool, Query(description="false: without those who asked for data and changed nothing.")] = True,
 ) -> dict[str, str]:
-    return {"who": who, "what": what, "facility": facility, "since": since, "until": until}
+    given = {"who": who, "what": what, "facility": facility, "since": since, "until": until}
+    return given | {"looked": "true" if looked else ""}
 
 
 Asked = Annotated[dict[str, str], Depends(_asked)]

@@ -77,7 +77,7 @@ def _out(state: State) -> SilenceOut:
 
 
 def _now(site: Site, slug: str, device: str) -> SilenceOut:
-    for state in site.silence.recent(0):
+    for state in silences.recent(site):
         if (state.facility, state.device) == (slug, device):
             return _out(state)
     raise NotFoundError(f"{slug!r} has no device {device!r}")

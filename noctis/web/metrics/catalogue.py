@@ -128,7 +128,8 @@ SECTIONS = (
             "certificate_expiry_timestamp_seconds",
             "gauge",
             ("kind", "facility", "device", "fingerprint"),
-            "When a TLS certificate ends: `server`, `facility`, `ca` or `client`. Absent where it is not known.",
+            "When a TLS certificate ends: `server`, `facility`, `ca`, `client` or, of the pages, `web`. Absent "
+            "where it is not known.",
         ),
         ("verify_last_timestamp_seconds", "gauge", (), "When the archive's last verify ended; 0: never."),
         ("verify_files", "gauge", (), "Files that it looked at."),

@@ -51,7 +51,7 @@ class Observed:
         self.database = Probe("the database", self._look_at_database, FRESH_SECONDS)
         self.disks = Probe("the disks", self._look_at_disks, FRESH_SECONDS)
         self.spool = Probe("the spool", self._look_at_spool, SPOOL_SECONDS)
-        self.certificates = Probe("the certificates", lambda: tls_status(self.place), CERTIFICATES_SECONDS)
+        self.certificates = Probe("the certificates", self._look_at_certificates, CERTIFICATES_SECONDS)
 
     def look(self) -> tuple[Seen[dict[str, Any]], Seen[Database], Seen[dict[str, dict[str, Any]]]]:
         """Supervisor, database and disks, side by side."""
@@ -83,12 +83,25 @@ class Observed:
         home = self.place.home
         return {"archive": space_of(self.place, home.media), "spool": space_of(self.place, home.spool)}
 
+    def _look_at_certificates(self) -> list[dict[str, Any]]:
+        settings = self.place.settings
+        if settings.web.certificate is None:
+            return tls_status(self.place)
+        from noctis.tls.inventory import of_pages
+
+        own = of_pages(settings)
+        return tls_status(self.place) + ([own.as_json()] if own else [])
+
     def _look_at_spool(self) -> Waiting:
-        return {folder.parent.name: _waiting(self.place.home.spool, folder.parent.name)
-                for folder in self.place.home.spool.glob("*/new")}  # fmt: skip
+        return look_at_spool(self.place.home.spool)
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def look_at_spool(root: Path) -> Waiting:
+    """What waits below the spool's folder, counted."""
+    return {folder.parent.name: _waiting(root, folder.parent.name) for folder in root.glob("*/new")}
 
 
 def _waiting(root: Path, slug: str) -> tuple[int, int]:

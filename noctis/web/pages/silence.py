@@ -78,7 +78,7 @@ def rows(
 
 
 def _state(site: Site, slug: str, device: str) -> State:
-    for state in site.silence.recent(silences.SECONDS):
+    for state in silences.recent(site):
         if state.facility == slug and state.device == device:
             return state
     raise NotFoundError(f"No facility found for {slug!r}" if not device else f"there is no device {device!r}")

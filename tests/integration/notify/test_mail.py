@@ -13,7 +13,9 @@ from noctis.errors import NoctisError
 from noctis.notify import outbox
 from noctis.notify.mail import Mailer
 from noctis.notify.outbox import News
+from noctis.notify.queries import receivers
 from noctis.notify.rules import Rules
+from noctis.notify.testing import send_test
 from tests.integration.notify.conftest import (
     Turned,
     ca_file,
@@ -68,6 +70,21 @@ def test_what_comes_soon_after_is_put_together(
     assert len(mail.letters) == 2
     assert mail.letters[1].message["Subject"] == "[Noctis] 7: 5 silence, 2 quarantine"
     assert mail.letters[1].message.get_content().count("it is silent") == 7
+
+
+def test_a_test_does_not_wait_and_takes_nothing_away(
+    engine: Engine, settings: Settings, rules: Rules, mail: MailServer, turn: Turn
+) -> None:
+    rule(rules, None, "silence", recipients=("a@x.example",))
+    turned = turn(to_mail(settings, mail, group_seconds=300))
+    tell(engine, rules)
+    turned.until(lambda: states(engine) == ["sent"])
+    with engine.connect() as connection:
+        (wanted,) = rules.read(connection)
+    send_test(engine, wanted, "ada")
+    (receiver,) = receivers(engine)
+    assert receiver["last_success_at"] is not None
+    turned.until(lambda: states(engine) == ["sent", "sent"])
 
 
 @pytest.mark.filterwarnings("ignore:Requiring AUTH:UserWarning")  # aiosmtpd does not see that all of it is TLS

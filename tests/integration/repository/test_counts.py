@@ -52,11 +52,13 @@ def test_studies_of_a_day_growth_and_the_last_instance(engine: Engine, ids: dict
 
 
 def test_refusals_are_callers_and_not_their_tries(engine: Engine, ids: dict[str, int]) -> None:
-    for number, (port, back) in enumerate([(11113, 1), (11113, 2), (11114, 3), (11114, 30)]):
+    for port, slug in ((20001, "central"), (20002, "central"), (20003, "north")):
+        put(engine, models.UsedPort, port=port, slug=slug)
+    for number, (port, back) in enumerate([(20001, 1), (20002, 2), (20003, 3), (20003, 30), (30000, 1)]):
         at = NOW - back * HOUR
         who = {"called": "X", "calling": f"S{number}", "address": "10.0.0.1", "reason": "unknown"}
         put(engine, models.Refusal, port=port, **who, count=100, first_seen=at, last_seen=at)
-    assert counts.refusals_since(engine, NOW - 24 * HOUR) == {11113: 2, 11114: 1}
+    assert counts.refusals_since(engine, NOW - 24 * HOUR) == {"central": 2, "north": 1, None: 1}
 
 
 def test_quarantine_by_facility(engine: Engine, ids: dict[str, int]) -> None:

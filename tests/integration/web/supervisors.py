@@ -15,6 +15,7 @@ class Supervisor:
     def __init__(self, site: Site) -> None:
         self._site = site
         self.is_away = False
+        self.archiver_silent = 0.3  # seconds
         self.live: dict[str | None, int] = {}
         self.told: dict[str | None, dict[str, Any]] = {}  # slug → what is otherwise in its listener's status
         self.reconciled = 0
@@ -33,6 +34,7 @@ class Supervisor:
         doors += [(each.slug, each.name, each.port, each.ae_title) for each in known if each.enabled]  # type: ignore[misc]
         service = {"state": "running", "pid": 2, "restarts": 0, "last_error": "", "last_error_at": None}
         archiver = {"filed": 7, "pending": 3, "oldest_seconds": 1.5, "last_batch": 2, "last_batch_at": None}
+        archiver |= {"heartbeat_seconds": self.archiver_silent}
         return {
             "pid": 1,
             "started_at": "2026-11-25T12:00:00.000+00:00",

@@ -13,7 +13,7 @@ from noctis.db.models import Event
 from noctis.facilities.registry import Registry
 from noctis.repository import events
 from noctis.web.site import Site
-from tests.integration.web.conftest import LogIn
+from tests.integration.web.conftest import LogIn, tell_listeners
 
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 MANY = 240
@@ -77,6 +77,27 @@ def test_filters_page_by_page(window: int, history: Site, admin: TestClient, mon
     assert subjects(admin, **times, who="user0") == expected(lambda n: 20 <= n < 40 and n % 3 == 0)
 
 
+def test_the_page_is_about_changes_and_who_looked_is_asked_for(history: Site, admin: TestClient) -> None:
+    def actions(**query: str) -> set[str]:
+        page = admin.get("/events.csv", params=query)
+        return {row["what"] for row in csv.DictReader(io.StringIO(page.text.removeprefix("\ufeff")))}
+
+    tell_listeners(history)
+    assert not {each for each in actions() if each.startswith("query.")}
+    assert {"facility.edited", "device.added"} <= actions()
+    assert "query.study" in actions(looked="true")
+    assert actions(what="query.") == actions(what="q") == {"query.study"}
+    for who, where in (("user2", ""), ("", "central"), ("user2", "central")):
+        asked = {"who": who, "facility": where}
+        assert "query.study" not in actions(**asked)
+        assert "query.study" in actions(**asked, looked="true")
+    shown = admin.get("/events").text
+    assert "query.study" not in shown.partition("<tbody>")[2]
+    assert "Central" in shown.partition("<tbody>")[2]
+    assert "looked=true&amp;after=" in admin.get("/events", params={"looked": "true"}).text
+    assert subjects(admin, looked="false") == expected(lambda n: action(n) != "query.study")
+
+
 def test_a_search_that_takes_long_says_how_far_it_came(
     history: Site, admin: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +126,7 @@ def test_csv_is_whole_and_harmless(history: Site, admin: TestClient) -> None:
     evil = {"actor": "=cmd|'/c calc'!A0", "action": "-1+1", "subject": '@x,"y"\r\nz', "detail": {"a": "é"}}
     with history.engine.begin() as connection:
         connection.execute(insert(Event), {"at": BASE - timedelta(days=1), **evil})
-    answer = admin.get("/events.csv")
+    answer = admin.get("/events.csv", params={"looked": "true"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert "attachment" in answer.headers["content-disposition"]
     lines = list(csv.reader(io.StringIO(answer.content.decode("utf-8"), newline="")))

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from noctis.web.access import COOKIE
 from noctis.web.metrics import observed as module
 from noctis.web.metrics.catalogue import METRICS
 from noctis.web.site import Site
+from tests import tls
 from tests.integration.web.application import create_app
 from tests.integration.web.conftest import ORIGIN, LogIn, tell_listeners
+from tests.support import wait_for
 
 NASTY = 'Zürich "Süd"\n{x="1"} \\ <script>alert(1)</script>'
 Told = dict[str, Any]
@@ -120,6 +123,20 @@ def test_it_lives_without_a_database(site: Site, anonymous: TestClient, monkeypa
     assert anonymous.head("/healthz").status_code == 200
 
 
+def test_a_database_without_tables_is_not_one_of_another_release(
+    site: Site, house: House, anonymous: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for schema, said in ((None, "has no tables"), ("0001", "not this release's")):
+        state = {"reachable": True, "up_to_date": False, "schema": schema, "upgrade": None}
+        monkeypatch.setattr(site.observed.database, "_look", lambda state=state: module.Database(state, 0.0, None))
+        (reason,) = wait_for(lambda said=said: found_with(anonymous, said), what=said)
+        assert reason["part"] == "database"
+
+
+def found_with(client: TestClient, said: str) -> list[dict[str, Any]]:
+    return [each for each in client.get("/readyz").json()["reasons"] if said in each["problem"]]
+
+
 def test_ready_and_the_reasons_why_not(
     site: Site, house: House, anonymous: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +203,7 @@ def hanging(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     """A supervisor that takes connections and answers none of them; a database that never answers."""
     monkeypatch.setattr(probe, "PATIENCE_SECONDS", 0.2)
     free = threading.Event()
-    monkeypatch.setattr(module, "look_at_database", lambda _: free.wait())
+    monkeypatch.setattr(module, "look_at_database", lambda *_: free.wait())
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(settings.paths.control_socket))
         listening.listen(8)
@@ -296,6 +313,21 @@ def test_the_spool_is_counted_here_while_no_archiver_tells_of_it(
     found = scrape(anonymous)
     assert value(found, "noctis_spool_instances", facility="central") == 1
     assert value(found, "noctis_spool_oldest_seconds", facility="central") > 1e9
+
+
+def test_the_pages_own_certificate_is_among_them(settings: Settings, tmp_path: Path) -> None:
+    soon = tls.write(tls.client("Pages", days=10), tmp_path, "soon")
+    options = settings.model_dump(exclude_none=True)
+    options["web"] |= {"certificate": str(soon.certificate), "private_key": str(soon.key)}
+    site = Site(load_settings(options=options))
+    found = scrape(TestClient(create_app(site), base_url=ORIGIN))
+    site.close()
+    (at,) = [
+        each
+        for (name, labels), each in found.items()
+        if name == "noctis_certificate_expiry_timestamp_seconds" and ("kind", "web") in labels
+    ]
+    assert 9 < (at - time.time()) / 86_400 < 10.5
 
 
 def test_who_may_read_them(settings: Settings, log_in: LogIn) -> None:

@@ -133,6 +133,29 @@ def test_a_facilitys_account_sees_its_own_rows_and_nothing_of_the_machine(
         assert foreign not in page
 
 
+def test_an_archiver_that_hangs_is_told_and_the_spool_is_counted(
+    two: dict[str, int], supervisor: Supervisor, site: Site, admin: TestClient
+) -> None:
+    assert "said nothing" not in admin.get("/live").text
+    folder = site.home.spool / "central" / "new"
+    folder.mkdir(parents=True)
+    for number in range(1, 6):
+        (folder / f"000000000000000{number}-1-1.dcm").write_bytes(b"")
+    supervisor.archiver_silent = 31.0
+    site.sampler.forget()
+    told = wait_for(lambda: of_machine(admin, pending=5), what="the spool to be counted")
+    assert told["spool"]["oldest_seconds"] > 1e6
+    assert told["archiver"]["silent_seconds"] == 31.0
+    page = admin.get("/live").text
+    assert "it has said nothing for 31 s" in page
+    assert "counted in the spool" in page
+
+
+def of_machine(client: TestClient, pending: int) -> dict[str, Any] | None:
+    told: dict[str, Any] = client.get("/api/v1/live").json()["machine"]
+    return told if told["spool"]["pending"] == pending else None
+
+
 def test_with_supervisor_and_database_away_what_can_be_had_is_shown(
     two: dict[str, int],
     say: Say,

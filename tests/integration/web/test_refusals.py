@@ -188,6 +188,14 @@ def test_who_is_let_in_already_is_not_made_a_device_of_a_second_facility(doors: 
     assert knock(doors, None, "NEW")
 
 
+def test_who_came_to_a_port_that_a_facility_had_is_still_among_its_refusals(doors: Site, admin: TestClient) -> None:
+    knock(doors, "central", "LOST", "WRONG")
+    doors.registry("x").edit("central", {"port": 20_000})
+    tell_listeners(doors)
+    assert only(admin, facility="central")["calling"] == "LOST"
+    assert 'href="/refusals?facility=central">1</a>' in admin.get("/").text
+
+
 def test_filters_and_pages(doors: Site, admin: TestClient) -> None:
     base = datetime.now(UTC) - timedelta(days=2)
     for number in range(7):

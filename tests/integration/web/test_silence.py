@@ -4,11 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from noctis.db.models import Event, Facility, SilenceMute
+from noctis.db.models import ActivityDay, Event, Facility, SilenceMute
 from noctis.facilities.records import DeviceRecord
 from noctis.facilities.registry import Registry
+from noctis.web import silences
 from noctis.web.site import Site
 from tests.habits import clinic_stopped, fill
 from tests.integration.web.conftest import LogIn, tell_listeners
@@ -46,6 +47,21 @@ def test_the_page_lists_alarms_first_and_hostile_names_as_text(silent: Site, log
     assert "silent as all" in page  # the device, told by its facility's alarm
     assert 'role="img" aria-label="Usually Monday to Friday' in page
     assert "Acknowledge" not in page  # a viewer changes nothing
+
+
+def test_who_comes_back_after_minutes_sees_what_is_now(
+    silent: Site, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silences, "SECONDS", 0.0)  # what was looked at is old at once
+    monkeypatch.setattr(silences, "PATIENCE_SECONDS", 20.0)
+    client = log_in("viewer")
+    assert "1 alarm" in client.get("/silence").text
+    north = next(each.id for each in silent.snapshots.current().facilities if each.name == HOSTILE)
+    with silent.engine.begin() as connection:
+        connection.execute(delete(ActivityDay).where(ActivityDay.facility_id == north))
+    fill(silent.engine, north, "A'\"<b>", clinic_stopped(datetime.now(UTC), timedelta(days=9)))
+    assert "2 alarms" in client.get("/silence").text
+    assert of(client, "script-alert-1-script")["alarm"] is True
 
 
 def test_filters_and_pages(silent: Site, log_in: LogIn) -> None:

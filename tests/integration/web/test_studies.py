@@ -190,6 +190,7 @@ def test_the_page_searches_as_it_is_typed(admin: TestClient) -> None:
     assert 'value="doe"' in page.text
     assert 'value="2026-01-01"' in page.text
     part = admin.get("/studies", params={"q": "doe", "facility": "", "to": ""}, headers=HTMX)
+    assert all(f"from:#{each}" in page.text for each in ("q", "patient", "accession", "modality"))
     assert "<html" not in part.text
     assert part.headers["hx-push-url"] == "/studies?q=doe"
     assert re.findall(r'href="(/studies/[^"?]+)"', part.text) == [

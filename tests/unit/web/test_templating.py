@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from noctis.web.templating import clock, zone
+from noctis.web.templating import capital, clock, zone
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_a_time_of_dicom_as_people_read_it(time: str, said: str) -> None:
 )
 def test_the_zone_in_which_times_are_shown(found: timezone, said: str) -> None:
     assert zone(datetime(2026, 1, 1, tzinfo=found)) == said
+
+
+def test_a_capital_at_the_beginning_and_abbreviations_as_they_are() -> None:
+    assert capital("a UID is missing") == "A UID is missing"
+    assert capital("") == ""
