@@ -29,7 +29,13 @@ ACTIONS = {
 
 @router.get("/quarantine", dependencies=[allow(Right.SEE)])
 def list_quarantine(request: Request, site: OnSite, caller: LoggedIn) -> HTMLResponse:
-    return _list(request, site, caller, filters.asked(request.query_params, quarantined.FILTERS), request.query_params.get("after") or None)
+    return _list(
+        request,
+        site,
+        caller,
+        filters.asked(request.query_params, quarantined.FILTERS),
+        request.query_params.get("after") or None,
+    )
 
 
 def _list(

@@ -28,6 +28,7 @@ def document(*states: str) -> dict[str, Any]:
         "web": None,
         "audit": None,
         "notifier": None,
+        "upgrade": None,
     }
 
 
