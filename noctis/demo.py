@@ -113,7 +113,10 @@ def run(*, once: bool) -> None:
         if once:
             return
         address = f"{settings.server.ae_title}@{_target(settings)}:{settings.server.port}"
-        console.print(f"It goes on running ({address}). In another terminal:")
+        console.print(f"It goes on running ({address}).")
+        if settings.web.enabled:
+            console.print(f"[bold]Its pages, in a browser:[/bold] {_pages()}", soft_wrap=True)
+        console.print("In another terminal:")
         console.print(f"  NOCTIS_HOME={home} {Path(sys.executable).parent / 'noctis'} status --watch")
         console.print("Ctrl-C ends it.")
         supervisor.wait()
@@ -135,6 +138,12 @@ def _noctis(*arguments: str, shown: bool = False) -> str:
     if done.returncode:
         raise DemoError(f"noctis {' '.join(arguments)} failed: {(done.stderr or '').strip()}")
     return done.stdout or ""
+
+
+def _pages() -> str:
+    """The link with which the first admin is made, or where one logs in once there is one."""
+    command = [sys.executable, "-m", "noctis", "web", "link"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.strip()
 
 
 def _json(*arguments: str) -> Any:
@@ -208,6 +217,8 @@ def _free_of_clashes(settings: Settings) -> Settings:
     """
     if not _free(settings, settings.server.port):
         os.environ["NOCTIS_SERVER__PORT"] = str(_first_free(settings, PORTS_FROM, 1))
+    if settings.web.enabled and not _free(settings, settings.web.port):
+        os.environ["NOCTIS_WEB__PORT"] = str(_first_free(settings, PORTS_FROM + 50, 1))
     first = settings.facilities.first_port
     if _first_free(settings, first, PORTS_WANTED) != first:
         first = _first_free(settings, PORTS_FROM + 100, PORTS_WANTED)

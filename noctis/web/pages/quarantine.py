@@ -29,8 +29,24 @@ ACTIONS = {
 
 @router.get("/quarantine", dependencies=[allow(Right.SEE)])
 def list_quarantine(request: Request, site: OnSite, caller: LoggedIn) -> HTMLResponse:
-    asked, after = filters.asked(request.query_params, quarantined.FILTERS), request.query_params.get("after") or None
-    values: dict[str, Any] = {"problem": None, "page": Page([])}
+    return _list(
+        request,
+        site,
+        caller,
+        filters.asked(request.query_params, quarantined.FILTERS),
+        request.query_params.get("after") or None,
+    )
+
+
+def _list(
+    request: Request,
+    site: Site,
+    caller: Caller,
+    asked: dict[str, str],
+    after: str | None = None,
+    problem: UsageError | None = None,
+) -> HTMLResponse:
+    values: dict[str, Any] = {"problem": problem, "page": Page([])}
     try:
         values["page"] = quarantined.looked_at(site, quarantined.filter_of(site, caller, asked), PAGE, after)
         quarantined.note_query(site, caller, "query.quarantine", asked)
@@ -47,7 +63,7 @@ def list_quarantine(request: Request, site: OnSite, caller: LoggedIn) -> HTMLRes
         "actions": ACTIONS,
         "told": _told(request),
     }
-    return render(request, "quarantine.html", **values)
+    return render(request, "quarantine.html", status=status_of(problem) if problem else 200, **values)
 
 
 def _told(request: Request) -> str | None:
@@ -79,7 +95,8 @@ def many(
     else:
         things = [(slug, name) for slug, _, name in (each.partition("/") for each in item or [])]
     if not things:
-        raise UsageError("nothing is chosen")
+        problem = UsageError("nothing is chosen", fix="tick the lines that are meant, or that all are")
+        return _list(request, site, caller, asked, problem=problem)
     if not sure:
         values: dict[str, Any] = {
             "action": action,

@@ -221,6 +221,9 @@ def test_many_at_once(site: Site, intake: Intake, log_in: LogIn) -> None:
     assert [each["reason"] for each in listed(client)] == ["unparseable"]
     for wrong in ({"action": "burn"}, {"action": "discard"}, {}):
         assert client.post("/quarantine/many", data=wrong).status_code == 422
+    page = client.post("/quarantine/many", data={"action": "discard", "back": "facility=central"}).text
+    assert "nothing is chosen" in page
+    assert 'id="quarantine"' in page  # the list, so that one can choose
 
 
 def test_filters_and_pages(site: Site, intake: Intake, admin: TestClient) -> None:

@@ -86,6 +86,9 @@ def test_a_device_is_added_where_the_operator_says(doors: Site, log_in: LogIn) -
     row = only(client)
     assert (row["state"], row["fixed_by"], row["fixed_facility"]) == ("waiting", "operator", "central")
     assert "waiting for the next try" in client.get("/refusals/rows").text
+    done = client.get(f"/refusals/{row['id']}").text
+    assert "Have the sender try again." in done
+    assert 'id="let-in"' not in done  # it is done, and not to be done again
     assert knock(doors, None, EVIL)
     assert only(client)["state"] == "let-in"
     assert "let in" in client.get("/refusals/rows").text

@@ -19,7 +19,7 @@ def document(*states: str) -> dict[str, Any]:
         ],
         "spool": {"pending": 0},
         "archiver": {},
-        "database": {"url": "sqlite://", "up_to_date": True},
+        "database": {"url": "sqlite://", "up_to_date": True, "upgrade": None},
         "disk": {"free_bytes": 1, "total_bytes": 1, "reserve_bytes": 1},
         "verify": {"next": None, "running": False, "last": None},
         "archive": {"no_room": {}},
