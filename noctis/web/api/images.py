@@ -226,24 +226,59 @@ def elements(
     return ElementsOut(total=page.total, offset=offset, problem=page.problem, elements=found)
 
 
+PARTS: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The range that was asked for (one, in bytes; If-Range with the ETag)"},
+    304: {"description": "If-None-Match has the ETag"},
+    416: {"description": "There is nothing of the range that was asked for"},
+}
+
+
+@router.head(INSTANCE + "/file", dependencies=[allow(Right.SEE)], include_in_schema=False)
 @router.get(
     INSTANCE + "/file",
     dependencies=[allow(Right.SEE)],
     response_class=Response,
-    responses=_binary(downloads.DICOM) | BUSY,
+    responses=_binary(downloads.DICOM) | PARTS | BUSY,
 )
-def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str, sop_uid: str) -> Response:
-    """The instance's file: its data set bit for bit as it was sent."""
+def file(
+    request: Request, site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str, sop_uid: str
+) -> Response:
+    """The instance's file: its data set bit for bit as it was sent. It can be had in parts, by Range."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    answer = downloads.one_file(site.home.media, row, site.downloads, caller.name, _still(site, caller))
-    _told(
-        site,
-        caller,
-        "instance.downloaded",
-        slug,
-        study_instance_uid=row.study_uid,
-        sop_instance_uid=row.sop_instance_uid,
-    )
+    still = _still(site, caller)
+    answer = downloads.one_file(request, site.home.media, row, site.downloads, caller.name, still)
+    return _told_of_instance(site, caller, row, answer)
+
+
+@router.head(INSTANCE + "/embedded", dependencies=[allow(Right.SEE)], include_in_schema=False)
+@router.get(
+    INSTANCE + "/embedded",
+    dependencies=[allow(Right.SEE)],
+    response_class=Response,
+    responses=_binary("application/pdf", "application/xml", "application/octet-stream", "video/*") | PARTS | BUSY,
+)
+def embedded(
+    request: Request,
+    site: OnSite,
+    caller: LoggedIn,
+    slug: str,
+    study_uid: str,
+    series_uid: str,
+    sop_uid: str,
+    inline: Annotated[bool, Query(description="To be shown, where a browser can: a PDF, an MP4")] = False,
+) -> Response:
+    """The document that the instance wraps (PDF, CDA, a 3D model), or the stream of its video, by itself. It can be had
+    in parts, by Range."""
+    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
+    still = _still(site, caller)
+    answer = downloads.wrapped(request, site.home.media, row, site.downloads, caller.name, still, inline=inline)
+    return _told_of_instance(site, caller, row, answer)
+
+
+def _told_of_instance(site: Site, caller: Caller, row: ImageRow, answer: Response) -> Response:
+    if downloads.begins(answer):
+        uids = {"study_instance_uid": row.study_uid, "sop_instance_uid": row.sop_instance_uid}
+        _told(site, caller, "instance.downloaded", row.slug, **uids)
     return answer
 
 
