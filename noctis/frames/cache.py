@@ -17,7 +17,7 @@ from typing import Any
 
 from noctis.frames.protocol import Request
 
-VERSION = 1  # of what is in the files, and of how pictures are made
+VERSION = 2  # of what is in the files, and of how pictures are made
 LOW_MARK = 0.9  # of the limit, that is left when the oldest have gone
 _HEADER_MAX = 64 << 10  # bytes
 
@@ -25,7 +25,7 @@ _HEADER_MAX = 64 << 10  # bytes
 def key_of(sha256: str, transfer_syntax: str, request: Request) -> str:
     """A name for this picture of these bytes."""
     wanted = (VERSION, sha256, transfer_syntax, request.frame, request.center, request.width, request.invert)
-    return hashlib.sha256(json.dumps([*wanted, request.size, request.jpeg]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*wanted, request.size, request.jpeg, request.overlays]).encode()).hexdigest()
 
 
 class FrameCache:

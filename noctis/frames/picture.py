@@ -13,7 +13,7 @@ from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import UID
 
-from noctis.frames import described, jpeg12
+from noctis.frames import described, jpeg12, overlays
 from noctis.frames.protocol import Request
 from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, table_of, to_grey
 
@@ -55,6 +55,8 @@ class Frames:
         Exception
             Whatever pydicom or a codec stumbles over.
         """
+        if request.overlays:
+            return self._overlays(file, request)
         kept = self._kept
         if request.key and kept is not None and kept[:2] == (request.key, request.frame):
             frame, dataset = kept[2:]
@@ -64,6 +66,23 @@ class Frames:
             if frame.nbytes <= KEPT_MAX:
                 self._kept = (request.key, request.frame, frame, dataset)
         return _draw(frame, dataset, request)
+
+    def _overlays(self, file: BinaryIO, request: Request) -> tuple[dict[str, Any], bytes]:
+        kept = self._kept
+        if request.key and kept is not None and kept[:2] == (request.key, request.frame):
+            dataset = kept[3]
+        else:
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*overlays.TAGS, "Rows", "Columns"])
+        found = overlays.groups(dataset, request.frame)
+        if not found:
+            raise NoPictureError("this frame has no overlays")
+        file.seek(0)
+        made = overlays.layer(
+            dataset,
+            request.frame,
+            lambda: pixel_array(file, index=request.frame - 1, raw=True, correct_unused_bits=False),
+        )
+        return {"rows": made.shape[0], "columns": made.shape[1], "overlays": len(found)}, overlays.encoded(made)
 
 
 def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
@@ -81,7 +100,7 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
             _check(dataset, frame)
             return pixel_array(dataset, index=frame - 1), dataset
         dataset = Dataset()
-        array = pixel_array(file, ds_out=dataset, specific_tags=described.TAGS, index=frame - 1)
+        array = pixel_array(file, ds_out=dataset, specific_tags=[*described.TAGS, *overlays.TAGS], index=frame - 1)
     except AttributeError as error:
         if "no pixel data" in str(error) or "no 'Pixel Data'" in str(error):
             raise NoPictureError("this instance has no image") from None
@@ -107,6 +126,7 @@ def _draw(frame: Array, dataset: Dataset, request: Request) -> tuple[dict[str, A
         "columns": columns,
         "photometric": described.word(dataset, "PhotometricInterpretation")[:16],
         "rate": described.rate(dataset),
+        "overlays": len(overlays.groups(dataset, request.frame)),
         **described.geometry(dataset, request.frame),
     }
     if request.size:  # the picture is small: not every pixel need be looked at

@@ -31,6 +31,7 @@ class Request:
     invert: bool = False
     size: int = 0  # pixels of the longer side at the most; 0: as it is
     jpeg: bool = False  # instead of PNG
+    overlays: bool = False  # its overlays alone, to be laid over it; the window does not matter
 
     def encode(self) -> bytes:
         return _encode(asdict(self), b"")

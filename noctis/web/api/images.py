@@ -186,6 +186,29 @@ def frame_jpeg(asked: AskedFrame) -> Response:
 
 
 @router.get(
+    INSTANCE + "/frames/{frame}/overlays.png",
+    dependencies=[allow(Right.SEE)],
+    response_class=Response,
+    responses=_binary("image/png") | BUSY,
+)
+def frame_overlays(
+    request: Request,
+    site: OnSite,
+    slug: str,
+    study_uid: str,
+    series_uid: str,
+    sop_uid: str,
+    frame: Frame,
+    version: Version = None,
+) -> Response:
+    """The overlays of a frame as a PNG to be laid over it, see-through where nothing is drawn: graphics in yellow,
+    regions of interest in blue. A frame's header Noctis-Frame says in `overlays` how many it has."""
+    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
+    wanted = Wanted(frame, f"{row.sha256}.{row.transfer_syntax_uid}", overlays=True)
+    return pictures.picture(request, site, row, wanted, version=version)
+
+
+@router.get(
     SERIES + "/thumbnail.png",
     dependencies=[allow(Right.SEE)],
     response_class=Response,

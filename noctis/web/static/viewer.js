@@ -20,6 +20,7 @@
   let shown = {}; // what the server said of the picture on show
   let playing = null;
   let rate_is_own = false;
+  let overlays = true; // are to be seen
 
   function say(text) {
     if ($("message").textContent !== text) $("message").textContent = text;
@@ -40,6 +41,10 @@
     return `${series}/instances/${encodeURIComponent(instance.address)}/frames/${frame}.${large ? "jpg" : "png"}?${query}`;
   }
 
+  function overlay_address({ instance, frame }) {
+    return `${series}/instances/${encodeURIComponent(instance.address)}/frames/${frame}/overlays.png?v=${instance.digest}`;
+  }
+
   /** Show the place `at`; ahead of it, fetch what is likely to be next. */
   async function show() {
     const place = places[at];
@@ -53,9 +58,11 @@
     }
     const here = address(place);
     const found = frames.have(here);
-    if (found) put(place, found);
     frames.want([here, ...neighbours().map((each) => address(places[each]))]);
-    if (found) return;
+    if (found) {
+      put(place, found);
+      return;
+    }
     const slow = setTimeout(() => places[at] === place && !stage.picture && say("Loading…"), 400);
     try {
       const made = await frames.get(here);
@@ -86,6 +93,7 @@
     shown = made.info;
     say(made.reason ? `No picture: ${made.reason}` : "");
     stage.show(made.picture, made.info);
+    lay_over(place);
     if (!rate_is_own && shown.rate) $("rate").value = Math.round(shown.rate * 2) / 2;
     $("window-tools").hidden = shown.grey === false;
     offer(shown.windows || []);
@@ -95,6 +103,19 @@
     }
     sides(shown.orientation);
     tell(place);
+  }
+
+  /** The frame's overlays, which come by themselves: no window changes them. */
+  async function lay_over(place) {
+    $("overlays").hidden = !shown.overlays;
+    if (!shown.overlays || !overlays) return;
+    const here = overlay_address(place);
+    try {
+      const made = frames.have(here) || (await frames.get(here));
+      if (places[at] === place) stage.lay_over(made.picture);
+    } catch (error) {
+      if (error.name !== "AbortError" && places[at] === place) say(`No overlays: ${error.message}`);
+    }
   }
 
   const tidy = (value) => Number(value.toPrecision(6));
@@ -243,7 +264,7 @@
     ArrowDown: () => go(at + 1), ArrowRight: () => go(at + 1), ArrowUp: () => go(at - 1), ArrowLeft: () => go(at - 1),
     PageDown: () => go(at + 10), PageUp: () => go(at - 10), Home: () => go(0), End: () => go(places.length - 1),
     " ": () => play(!playing), "+": () => stage.zoom_by(1.25), "=": () => stage.zoom_by(1.25), "-": () => stage.zoom_by(0.8),
-    f: () => stage.fit(), i: () => invert(), r: () => reset(),
+    f: () => stage.fit(), i: () => invert(), o: () => switch_overlays(), r: () => reset(),
   };
   $("stage").addEventListener("keydown", (event) => {
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -257,6 +278,13 @@
     stage.inverted = !stage.inverted;
     $("invert").setAttribute("aria-pressed", stage.inverted);
     stage.draw();
+  }
+
+  function switch_overlays() {
+    overlays = !overlays;
+    $("overlays").setAttribute("aria-pressed", overlays);
+    if (overlays) lay_over(places[at]);
+    else stage.lay_over(null);
   }
 
   function reset() {
@@ -277,6 +305,7 @@
   $("zoom-out").addEventListener("click", () => stage.zoom_by(0.8));
   $("fit").addEventListener("click", () => stage.fit());
   $("invert").addEventListener("click", invert);
+  $("overlays").addEventListener("click", switch_overlays);
   $("reset").addEventListener("click", reset);
   $("labels").addEventListener("click", () => {
     const off = $("stage").classList.toggle("no-labels");

@@ -7,6 +7,7 @@ class Stage {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.picture = null;
+    this.layer = null; // overlays, see-through
     this.info = {};
     this.inverted = false;
     this.fit();
@@ -35,8 +36,14 @@ class Stage {
   }
 
   show(picture, info) {
+    if (picture !== this.picture) this.layer = null;
     this.picture = picture;
     this.info = info;
+    this.draw();
+  }
+
+  lay_over(layer) {
+    this.layer = layer;
     this.draw();
   }
 
@@ -81,6 +88,10 @@ class Stage {
       context.globalCompositeOperation = "difference";
       context.fillStyle = "#fff";
       context.fillRect(left, top, w, h);
+    }
+    if (this.layer) {
+      context.globalCompositeOperation = "source-over";
+      context.drawImage(this.layer, left, top, w, h);
     }
     this.element.dispatchEvent(new CustomEvent("drawn"));
   }
