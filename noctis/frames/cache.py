@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ _HEADER_MAX = 64 << 10  # bytes
 
 def key_of(sha256: str, transfer_syntax: str, request: Request) -> str:
     """A name for this picture of these bytes."""
-    wanted = (VERSION, sha256, transfer_syntax, request.frame, request.center, request.width, request.invert)
-    return hashlib.sha256(json.dumps([*wanted, request.size, request.jpeg, request.overlays]).encode()).hexdigest()
+    shown = asdict(request) | {"key": ""}
+    return hashlib.sha256(json.dumps([VERSION, sha256, transfer_syntax, shown]).encode()).hexdigest()
 
 
 class FrameCache:

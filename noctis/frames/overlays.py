@@ -120,8 +120,8 @@ def _plane(dataset: Dataset, group: int, frame: int, bits: Callable[[], Array]) 
     if 8 * packed.size < first + size:
         return None
     unpacked = np.unpackbits(packed[first // 8 : -(-(first + size) // 8)], bitorder="little")
-    drawn = unpacked[first % 8 : first % 8 + size].reshape(rows, columns) != 0
-    return drawn
+    own: Array = unpacked[first % 8 : first % 8 + size].reshape(rows, columns) != 0
+    return own
 
 
 def _lay(made: Array, plane: Array, row: int, column: int, colour: int) -> None:

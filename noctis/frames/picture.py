@@ -15,7 +15,7 @@ from pydicom.uid import UID
 
 from noctis.frames import described, jpeg12, overlays
 from noctis.frames.protocol import Request
-from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, table_of, to_grey
+from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, to_grey
 
 DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
 SIDE_MAX = 16384  # pixels of a picture's side
@@ -101,6 +101,8 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
             return pixel_array(dataset, index=frame - 1), dataset
         dataset = Dataset()
         array = pixel_array(file, ds_out=dataset, specific_tags=[*described.TAGS, *overlays.TAGS], index=frame - 1)
+        if (above := _above(dataset, syntax)) > 0:
+            array = _lowered(pixel_array(file, index=frame - 1, correct_unused_bits=False), above, dataset)
     except AttributeError as error:
         if "no pixel data" in str(error) or "no 'Pixel Data'" in str(error):
             raise NoPictureError("this instance has no image") from None
@@ -110,6 +112,24 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
             raise NoPictureError(f"there is no frame {frame}") from None
         raise
     return array, dataset
+
+
+def _above(dataset: Dataset, syntax: UID) -> int:
+    """Unused bits below the values, where HighBit says that they stand above; codecs have none."""
+    if syntax.is_encapsulated:
+        return 0
+    high, stored = described.number(dataset, "HighBit"), described.number(dataset, "BitsStored")
+    allocated = described.number(dataset, "BitsAllocated")
+    if high is None or stored is None or allocated not in (8, 16) or not stored <= high + 1 <= allocated:
+        return 0
+    return int(high + 1 - stored)
+
+
+def _lowered(array: Array, by: int, dataset: Dataset) -> Array:
+    """The values without the bits above and below them."""
+    above = 8 * array.dtype.itemsize - by - int(dataset.BitsStored)
+    lowered: Array = (array << above) >> (above + by)  # of a signed number the sign goes with it
+    return lowered
 
 
 def _check(dataset: Dataset, frame: int) -> None:
@@ -128,6 +148,8 @@ def _draw(frame: Array, dataset: Dataset, request: Request) -> tuple[dict[str, A
         "rate": described.rate(dataset),
         "overlays": len(overlays.groups(dataset, request.frame)),
         **described.geometry(dataset, request.frame),
+        **described.spacing(dataset, request.frame),
+        "sides": described.sides(dataset, request.frame),
     }
     if request.size:  # the picture is small: not every pixel need be looked at
         step = max(1, max(rows, columns) // (2 * request.size))
@@ -172,10 +194,10 @@ def _eight_bits(frame: Array, dataset: Dataset) -> Array:
 def _grey(frame: Array, dataset: Dataset, request: Request, info: dict[str, Any]) -> Array:
     modality = described.modality(dataset, request.frame)
     values = extent(frame, modality, described.padding(dataset))
-    sent = described.windows(dataset, request.frame)
-    sequence = dataset.get("VOILUTSequence")
-    table = table_of(sequence[0]) if sequence and not sent else None
+    sent, tables = described.windows(dataset, request.frame), described.tables(dataset, request.frame)
     whole = frame.dtype.kind in "iu"
+    asked = request.table if request.table else int(not sent)
+    table = tables[asked - 1][1] if 0 < asked <= len(tables) else None
     if request.center is not None and request.width is not None:
         window = Window(request.center, request.width, LINEAR if whole else LINEAR_EXACT)
         grey = window.grey
@@ -193,8 +215,10 @@ def _grey(frame: Array, dataset: Dataset, request: Request, info: dict[str, Any]
         "high": values.high,
         "unit": described.unit(dataset, request.frame),
         "windows": [{"center": each.center, "width": each.width, "name": each.name} for each in sent],
+        "tables": [name for name, _ in tables],
+        "table": asked if table is not None and request.center is None else 0,
     }
-    return to_grey(frame, modality, grey, inverted=(info["photometric"] == "MONOCHROME1") != request.invert)
+    return to_grey(frame, modality, grey, inverted=described.inverted(dataset) != request.invert)
 
 
 def _all_of(low: float, high: float, whole: bool) -> Window:

@@ -10,6 +10,7 @@ class Stage {
     this.layer = null; // overlays, see-through
     this.info = {};
     this.inverted = false;
+    this.box = null; // where the picture lies on the canvas, its pixels
     this.fit();
     new ResizeObserver(() => this.draw()).observe(element);
   }
@@ -81,6 +82,7 @@ class Stage {
     const h = this.height() * scale;
     const left = width / 2 + this.x * ratio - w / 2;
     const top = height / 2 + this.y * ratio - h / 2;
+    this.box = { left, top, width: w, height: h, ratio };
     context.imageSmoothingEnabled = scale < 3; // beyond that one wants to see the pixels
     context.imageSmoothingQuality = "high";
     context.drawImage(this.picture, left, top, w, h);
