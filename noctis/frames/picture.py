@@ -18,6 +18,11 @@ from noctis.frames.protocol import Request
 from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, to_grey
 
 DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+UNKNOWN = {  # to pydicom's dictionary
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
 SIDE_MAX = 16384  # pixels of a picture's side
 KEPT_MAX = 128 << 20  # bytes of a decoded frame that is kept for the next request
 PNG_LEVEL = 2  # of zlib: a third of the time of its default for a tenth more bytes
@@ -92,7 +97,7 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
     try:
         get_decoder(syntax)
     except NotImplementedError:
-        raise NoPictureError(f"{syntax.name} cannot be decoded here") from None
+        raise NoPictureError(f"{UNKNOWN.get(syntax, syntax.name)} cannot be decoded here") from None
     file.seek(0)
     try:
         if syntax in DEFLATED:

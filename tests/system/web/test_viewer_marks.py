@@ -106,12 +106,12 @@ def test_overlays_windows_and_the_ruler(paged: Noctis, visit: Visit, tmp_path: P
     middle, height = box["x"] + box["width"] / 2, box["height"]
     page.mouse.move(middle, box["y"] + height / 4)
     page.mouse.down()
-    page.mouse.move(middle + height / 16, box["y"] + height / 2, steps=4)  # 32 columns, 32 rows
+    page.mouse.move(middle + height / 8, box["y"] + height / 2, steps=4)  # 64 columns, 32 rows
     page.mouse.up()
     said = page.locator("#said-length")
     expect(said).to_contain_text("mm")
     length = float((said.text_content() or "").split()[1])
-    assert abs(length - np.hypot(32 * 0.5, 32 * 2)) < 1
+    assert abs(length - np.hypot(64 * 0.5, 32 * 2)) < 1
     stage.focus()
     page.keyboard.press("ArrowUp")
     expect(said).to_have_text("")  # a line belongs to its image
