@@ -10,7 +10,6 @@ another: every picture is decoded, none is in a cache. Prints a table. Wants a m
 """
 
 import argparse
-import itertools
 import json
 import os
 import signal
@@ -26,12 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
-
 from noctis.config import load_settings
-from noctis.db.engine import reading
-from noctis.db.models import Study
-from noctis.repository.images import everything
 from noctis.supervisor.control import Control
 from noctis.users.roles import Role
 from noctis.web.access import COOKIE
@@ -39,7 +33,7 @@ from noctis.web.site import Site
 
 PATHS = ("/", "/live", "/studies", "/refusals", "/quarantine", "/silence", "/events", "/metrics")
 EVERY_SECONDS = 2.0
-SERIES = 200  # images that are played
+SERIES = 100  # images that are played
 RATE = 15.0  # images a second of one viewer
 CINE = "cine"  # what the viewers' requests are called in the table
 START_SECONDS = 60.0
@@ -84,14 +78,14 @@ def main() -> None:
         )
         site = Site(settings)
         try:
-            measure(site, Path(folder), options)
+            measure(site, Path(folder), options, variables)
         finally:
             site.close()
             parent.send_signal(signal.SIGTERM)
             parent.wait(60)
 
 
-def measure(site: Site, home: Path, options: argparse.Namespace) -> None:
+def measure(site: Site, home: Path, options: argparse.Namespace, variables: dict[str, str]) -> None:
     base = f"http://127.0.0.1:{site.settings.web.port}"
     wait_for_pages(base, Control(site.home))
     facility = site.registry("bench").add("Measured")
@@ -99,7 +93,7 @@ def measure(site: Site, home: Path, options: argparse.Namespace) -> None:
     site.control.wait_listener(facility.slug, 10)
     account = site.accounts("bench").add("bench", "a password for the bench", Role.ADMIN)
     cookie = f"{COOKIE}={site.sessions.start(account, '127.0.0.1')}"
-    played = series_to_play(site, facility.slug, facility.port, facility.ae_title, options, home)
+    played = series_to_play(facility.slug, variables) if options.viewers else []
     alone: list[float] = []
     watched: list[float] = []
     times: dict[str, list[float]] = {}
@@ -180,18 +174,38 @@ def play(base: str, paths: Sequence[str], cookie: str, over: threading.Event, ti
             return
 
 
-def series_to_play(site: Site, slug: str, port: int, called: str, options: argparse.Namespace, home: Path) -> list[str]:
-    """Where the frames of some images are that were just received."""
-    command = [sys.executable, "-m", "bench.load", str(port), called, "--kind", options.kind]
-    subprocess.run([*command, "--instances", str(SERIES), "--associations", "1"], check=True, capture_output=True)
-    wait_filed(home)
-    with reading(site.engine) as connection:
-        study = connection.scalar(select(Study.study_instance_uid).order_by(Study.id.desc()).limit(1))
-    rows = itertools.islice(everything(site.engine, slug, study or ""), SERIES)
-    return [
-        f"/api/v1/studies/{slug}/{row.study_part}/series/{row.series_part}/instances/{row.part}/frames/1.png"
-        for row in rows
-    ]
+def series_to_play(slug: str, variables: dict[str, str]) -> list[str]:
+    """Where the frames are of a series that is imported for it: CT slices of 512 x 512 in JPEG 2000, the slowest usual
+    way to have them."""
+    import numpy as np
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+
+    random = np.random.default_rng(1)
+    y, x = np.mgrid[0:512, 0:512]
+    body = np.where((x - 256) ** 2 + (y - 256) ** 2 < 200**2, 1040, 24)
+    study, series = generate_uid(), generate_uid()
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(1, SERIES + 1):
+            made = Dataset()
+            made.SOPClassUID, made.SOPInstanceUID = CTImageStorage, generate_uid()
+            made.StudyInstanceUID, made.SeriesInstanceUID = study, series
+            made.Modality, made.InstanceNumber = "CT", number
+            made.SamplesPerPixel, made.PhotometricInterpretation = 1, "MONOCHROME2"
+            made.Rows = made.Columns = 512
+            made.BitsAllocated, made.BitsStored, made.HighBit, made.PixelRepresentation = 16, 12, 11, 0
+            made.RescaleSlope, made.RescaleIntercept = 1, -1024
+            made.PixelData = (body + random.normal(0, 8, body.shape)).clip(0, 4095).astype("<u2").tobytes()
+            made.file_meta = FileMetaDataset()
+            made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            made.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg")
+            made.save_as(Path(folder, f"{number}.dcm"), enforce_file_format=True)
+            at = f"/api/v1/studies/{slug}/{study}/series/{series}/instances/{made.SOPInstanceUID}"
+            found.append(f"{at}/frames/1.png")
+        command = [sys.executable, "-m", "noctis", "import", slug, folder]
+        subprocess.run(command, check=True, capture_output=True, env=os.environ | variables)
+    return found
 
 
 def wait_for_pages(base: str, control: Control) -> None:
