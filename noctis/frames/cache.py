@@ -12,12 +12,13 @@ import os
 import secrets
 import shutil
 import threading
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from noctis.frames.protocol import Request
 
-VERSION = 1  # of what is in the files, and of how pictures are made
+VERSION = 2  # of what is in the files, and of how pictures are made
 LOW_MARK = 0.9  # of the limit, that is left when the oldest have gone
 BLOCK = 4096  # bytes: the least that a file takes, which is more than a small picture has
 _HEADER_MAX = 64 << 10  # bytes
@@ -25,8 +26,8 @@ _HEADER_MAX = 64 << 10  # bytes
 
 def key_of(sha256: str, transfer_syntax: str, request: Request) -> str:
     """A name for this picture of these bytes."""
-    wanted = (VERSION, sha256, transfer_syntax, request.frame, request.center, request.width, request.invert)
-    return hashlib.sha256(json.dumps([*wanted, request.size, request.jpeg]).encode()).hexdigest()
+    shown = asdict(request) | {"key": ""}
+    return hashlib.sha256(json.dumps([VERSION, sha256, transfer_syntax, shown]).encode()).hexdigest()
 
 
 def room_of(length: int) -> int:

@@ -7,7 +7,7 @@ Of an enhanced multi-frame instance each frame's functional groups count first, 
 import math
 from typing import Any
 
-from noctis.frames.window import LINEAR, LINEAR_EXACT, SIGMOID, Function, Window, rescale, table_of
+from noctis.frames.window import LINEAR, LINEAR_EXACT, SIGMOID, Function, Table, Window, rescale, table_of
 
 TAGS = [  # beside group 28
     0x00080005,  # Specific Character Set, for what explains a window
@@ -17,6 +17,9 @@ TAGS = [  # beside group 28
     0x00181063,  # Frame Time
     0x00181065,  # Frame Time Vector
     0x00181164,  # Imager Pixel Spacing
+    0x00182010,  # Nominal Scanned Pixel Spacing
+    0x00186011,  # Sequence of Ultrasound Regions
+    0x00200020,  # Patient Orientation
     0x00200032,  # Image Position (Patient)
     0x00200037,  # Image Orientation (Patient)
     0x20500020,  # Presentation LUT Shape
@@ -24,6 +27,10 @@ TAGS = [  # beside group 28
     0x52009230,  # Per-Frame Functional Groups Sequence
 ]
 WINDOWS_MAX = 8
+REGIONS_MAX = 8
+CENTIMETRES = 3  # Physical Units X/Y Direction (PS3.3 §C.8.5.5.1.15)
+OBLIQUE = 0.3  # from so much of a direction on it has a letter of its own: 17 degrees
+OPPOSITE = dict(zip("RLAPHF", "LRPAFH", strict=True))
 NAME_MAX = 40  # characters
 RATES = (0.1, 120.0)  # frames per second that can be meant
 
@@ -92,6 +99,22 @@ def windows(dataset: Any, frame: int) -> list[Window]:
     ][:WINDOWS_MAX]
 
 
+def tables(dataset: Any, frame: int) -> list[tuple[str, Table]]:
+    """The VOI LUTs that can be used, with what explains them."""
+    found = []
+    for item in list(group(dataset, frame, "FrameVOILUTSequence").get("VOILUTSequence") or ())[:WINDOWS_MAX]:
+        if (table := table_of(item)) is not None:
+            found.append((word(item, "LUTExplanation")[:NAME_MAX], table))
+    return found
+
+
+def inverted(dataset: Any) -> bool:
+    """Whether the lowest value is white: by the Presentation LUT Shape, where there is one, else by the photometric
+    interpretation, as dcmtk has it (PS3.3 §C.11.6.1.2)."""
+    shape = word(dataset, "PresentationLUTShape")
+    return shape == "INVERSE" if shape else word(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+
+
 def padding(dataset: Any) -> tuple[int, int] | None:
     """The stored values that stand for no value."""
     value = number(dataset, "PixelPaddingValue")
@@ -135,6 +158,52 @@ def geometry(dataset: Any, frame: int) -> dict[str, list[float]]:
     if len(orientation) == 6:
         found["orientation"] = orientation
     return found
+
+
+def spacing(dataset: Any, frame: int) -> dict[str, Any]:
+    """How far pixels are from each other, mm, row to row and column to column, and where that holds: in the patient, on
+    the detector, in `regions` of an ultrasound image (left, top, right, bottom, mm across, mm down). {} where nothing
+    says it."""
+    for said, source in (("patient", group(dataset, frame, "PixelMeasuresSequence")), ("patient", dataset)):
+        if pair := _pair(source, "PixelSpacing"):
+            return {"spacing": pair, "spacing_of": said}
+    for said, name in (("detector", "ImagerPixelSpacing"), ("scan", "NominalScannedPixelSpacing")):
+        if pair := _pair(dataset, name):
+            return {"spacing": pair, "spacing_of": said}
+    regions = []
+    for item in list(dataset.get("SequenceOfUltrasoundRegions") or ())[:REGIONS_MAX]:
+        edges = [number(item, f"RegionLocation{name}") for name in ("MinX0", "MinY0", "MaxX1", "MaxY1")]
+        steps = [number(item, f"PhysicalDelta{axis}") for axis in "XY"]
+        units = [number(item, f"PhysicalUnits{axis}Direction") for axis in "XY"]
+        if None not in (*edges, *steps) and all(steps) and units == [CENTIMETRES, CENTIMETRES]:
+            regions.append([*edges, *(10 * abs(each) for each in steps if each is not None)])
+    return {"regions": regions} if regions else {}
+
+
+def _pair(dataset: Any, name: str) -> list[float]:
+    found = numbers(dataset, name)
+    return found if len(found) == 2 and min(found) > 0 else []
+
+
+def sides(dataset: Any, frame: int) -> dict[str, str]:
+    """What of the patient lies at each side of the frame (PS3.3 §C.7.6.1.1.1); {} where nothing says it."""
+    orientation = numbers(group(dataset, frame, "PlaneOrientationSequence"), "ImageOrientationPatient")
+    if len(orientation) == 6:
+        right, bottom = (_letters(orientation[at : at + 3]) for at in (0, 3))
+    else:
+        said = dataset.get("PatientOrientation") or ()
+        said = [said] if isinstance(said, str) else [str(each) for each in said]
+        if len(said) != 2:
+            return {}
+        right, bottom = ("".join(each for each in text.upper() if each in OPPOSITE)[:3] for text in said)
+    left, top = ("".join(OPPOSITE[each] for each in letters) for letters in (right, bottom))
+    return {"left": left, "right": right, "top": top, "bottom": bottom}
+
+
+def _letters(vector: list[float]) -> str:
+    """Of a direction, the strongest first."""
+    parts = sorted(((abs(each), pair[each < 0]) for each, pair in zip(vector, ("LR", "PA", "HF"), strict=True)))[::-1]
+    return "".join(letter for share, letter in parts if share > OBLIQUE)
 
 
 def unit(dataset: Any, frame: int) -> str:

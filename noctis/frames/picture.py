@@ -13,11 +13,16 @@ from pydicom.filereader import read_partial
 from pydicom.pixels import apply_color_lut, get_decoder, pixel_array
 from pydicom.uid import UID
 
-from noctis.frames import described, jpeg12
+from noctis.frames import described, jpeg12, overlays
 from noctis.frames.protocol import Request
-from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, table_of, to_grey
+from noctis.frames.window import LINEAR, LINEAR_EXACT, Array, Window, extent, to_grey
 
 DEFLATED = ("1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205")
+UNKNOWN = {  # to pydicom's dictionary
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
 SIDE_MAX = 16384  # pixels of a picture's side
 KEPT_MAX = 128 << 20  # bytes of a decoded frame that is kept for the next request
 PNG_LEVEL = 2  # of zlib: a third of the time of its default for a tenth more bytes
@@ -55,6 +60,8 @@ class Frames:
         Exception
             Whatever pydicom or a codec stumbles over.
         """
+        if request.overlays:
+            return self._overlays(file, request)
         kept = self._kept
         if request.key and kept is not None and kept[:2] == (request.key, request.frame):
             frame, dataset = kept[2:]
@@ -65,6 +72,23 @@ class Frames:
                 self._kept = (request.key, request.frame, frame, dataset)
         return _draw(frame, dataset, request)
 
+    def _overlays(self, file: BinaryIO, request: Request) -> tuple[dict[str, Any], bytes]:
+        kept = self._kept
+        if request.key and kept is not None and kept[:2] == (request.key, request.frame):
+            dataset = kept[3]
+        else:
+            dataset = dcmread(file, stop_before_pixels=True, specific_tags=[*overlays.TAGS, "Rows", "Columns"])
+        found = overlays.groups(dataset, request.frame)
+        if not found:
+            raise NoPictureError("this frame has no overlays")
+        file.seek(0)
+        made = overlays.layer(
+            dataset,
+            request.frame,
+            lambda: pixel_array(file, index=request.frame - 1, raw=True, correct_unused_bits=False),
+        )
+        return {"rows": made.shape[0], "columns": made.shape[1], "overlays": len(found)}, overlays.encoded(made)
+
 
 def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
     """One frame (from 1) as it is stored, (rows, columns) or (rows, columns, 3) in RGB, and what stands before it."""
@@ -73,7 +97,7 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
     try:
         get_decoder(syntax)
     except NotImplementedError:
-        raise NoPictureError(f"{syntax.name} cannot be decoded here") from None
+        raise NoPictureError(f"{UNKNOWN.get(syntax, syntax.name)} cannot be decoded here") from None
     file.seek(0)
     try:
         if syntax in DEFLATED:
@@ -81,7 +105,9 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
             _check(dataset, frame)
             return pixel_array(dataset, index=frame - 1), dataset
         dataset = Dataset()
-        array = pixel_array(file, ds_out=dataset, specific_tags=described.TAGS, index=frame - 1)
+        array = pixel_array(file, ds_out=dataset, specific_tags=[*described.TAGS, *overlays.TAGS], index=frame - 1)
+        if (above := _above(dataset, syntax)) > 0:
+            array = _lowered(pixel_array(file, index=frame - 1, correct_unused_bits=False), above, dataset)
     except AttributeError as error:
         if "no pixel data" in str(error) or "no 'Pixel Data'" in str(error):
             raise NoPictureError("this instance has no image") from None
@@ -91,6 +117,24 @@ def decode(file: BinaryIO, frame: int) -> tuple[Array, Dataset]:
             raise NoPictureError(f"there is no frame {frame}") from None
         raise
     return array, dataset
+
+
+def _above(dataset: Dataset, syntax: UID) -> int:
+    """Unused bits below the values, where HighBit says that they stand above; codecs have none."""
+    if syntax.is_encapsulated:
+        return 0
+    high, stored = described.number(dataset, "HighBit"), described.number(dataset, "BitsStored")
+    allocated = described.number(dataset, "BitsAllocated")
+    if high is None or stored is None or allocated not in (8, 16) or not stored <= high + 1 <= allocated:
+        return 0
+    return int(high + 1 - stored)
+
+
+def _lowered(array: Array, by: int, dataset: Dataset) -> Array:
+    """The values without the bits above and below them."""
+    above = 8 * array.dtype.itemsize - by - int(dataset.BitsStored)
+    lowered: Array = (array << above) >> (above + by)  # of a signed number the sign goes with it
+    return lowered
 
 
 def _check(dataset: Dataset, frame: int) -> None:
@@ -107,7 +151,10 @@ def _draw(frame: Array, dataset: Dataset, request: Request) -> tuple[dict[str, A
         "columns": columns,
         "photometric": described.word(dataset, "PhotometricInterpretation")[:16],
         "rate": described.rate(dataset),
+        "overlays": len(overlays.groups(dataset, request.frame)),
         **described.geometry(dataset, request.frame),
+        **described.spacing(dataset, request.frame),
+        "sides": described.sides(dataset, request.frame),
     }
     if request.size:  # the picture is small: not every pixel need be looked at
         step = max(1, max(rows, columns) // (2 * request.size))
@@ -152,10 +199,10 @@ def _eight_bits(frame: Array, dataset: Dataset) -> Array:
 def _grey(frame: Array, dataset: Dataset, request: Request, info: dict[str, Any]) -> Array:
     modality = described.modality(dataset, request.frame)
     values = extent(frame, modality, described.padding(dataset))
-    sent = described.windows(dataset, request.frame)
-    sequence = dataset.get("VOILUTSequence")
-    table = table_of(sequence[0]) if sequence and not sent else None
+    sent, tables = described.windows(dataset, request.frame), described.tables(dataset, request.frame)
     whole = frame.dtype.kind in "iu"
+    asked = request.table if request.table else int(not sent)
+    table = tables[asked - 1][1] if 0 < asked <= len(tables) else None
     if request.center is not None and request.width is not None:
         window = Window(request.center, request.width, LINEAR if whole else LINEAR_EXACT)
         grey = window.grey
@@ -173,8 +220,10 @@ def _grey(frame: Array, dataset: Dataset, request: Request, info: dict[str, Any]
         "high": values.high,
         "unit": described.unit(dataset, request.frame),
         "windows": [{"center": each.center, "width": each.width, "name": each.name} for each in sent],
+        "tables": [name for name, _ in tables],
+        "table": asked if table is not None and request.center is None else 0,
     }
-    return to_grey(frame, modality, grey, inverted=(info["photometric"] == "MONOCHROME1") != request.invert)
+    return to_grey(frame, modality, grey, inverted=described.inverted(dataset) != request.invert)
 
 
 def _all_of(low: float, high: float, whole: bool) -> Window:

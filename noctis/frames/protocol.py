@@ -28,9 +28,11 @@ class Request:
     key: str = ""  # says which bytes the file holds: the frame decoded last is kept for the next request of the same
     center: float | None = None  # of the window; None: as the instance says, else from the lowest value to the highest
     width: float | None = None
+    table: int = 0  # which VOI LUT of the instance in place of a window, from 1
     invert: bool = False
     size: int = 0  # pixels of the longer side at the most; 0: as it is
     jpeg: bool = False  # instead of PNG
+    overlays: bool = False  # its overlays alone, to be laid over it; the window does not matter
 
     def encode(self) -> bytes:
         return _encode(asdict(self), b"")

@@ -18,7 +18,7 @@ from struct import Struct
 from noctis.errors import StorageError
 from noctis.repository import filemeta
 from noctis.repository.element_differences import Difference, Kind, align
-from noctis.repository.element_values import BINARY_VRS, US_OR_SS, described, show, uid_name
+from noctis.repository.element_values import BINARY_VRS, TEXT_VRS, US_OR_SS, described, show, uid_name
 from noctis.repository.header import BIG_ENDIAN, DEFLATED, IMPLICIT, HeaderError, encoding, inflate
 from noctis.repository.text import ABSENT, CharacterSet, character_set
 from noctis.repository.walk import (
@@ -61,6 +61,7 @@ class Element:
     cut: bool  # there is more of the value than `text` has
     digest: str  # SHA-256 (hex) of the bytes of a binary or cut value; "": it was not asked for, or none is needed
     meaning: str = ""  # of a UID of the standard
+    at: int = field(default=-1, compare=False)  # where in the file its value begins; -1: the data set is deflated
 
     @property
     def tag(self) -> str:
@@ -111,14 +112,15 @@ class _Walk:
     """One walk over one source."""
 
     def __init__(
-        self, source: Source, order: str, found: list[Element], digest_max: int | None, limit: int, whole: str
+        self, source: Source, order: str, found: list[Element], digests: int | None, limit: int, whole: str, long: int
     ) -> None:
         self.source = source
         self.order = order
         self.found = found  # what is found is added to it
         self.problem = ""
         self._whole = whole
-        self._digest_max = digest_max
+        self._spare = long
+        self._digest_max = digests
         self._limit = limit
         self._headers = HEADERS_MAX
         self._short = Struct(order + "HHI").unpack_from
@@ -217,11 +219,12 @@ class _Walk:
                 vr = "SS" if level.signed else "US"
         if len(self.found) >= self._limit:
             raise _End(f"only the first {self._limit} elements are listed")
-        place = (*level.prefix, tag)
+        at = self.source.start + value if self.source.start else -1
+        row = Element((*level.prefix, tag), vr, keyword, name, length, 0, "", False, "", at=at)
         if length == UNDEFINED or (vr == "SQ" and self._is_sequence(value, length)):
             implicit = level.implicit or said == "UN"  # PS3.5 §6.2.2 note 2
-            return self._open(level, Element(place, vr, keyword, name, length, 0, "", False, ""), value, implicit)
-        self._take(level, Element(place, vr, keyword, name, length, 0, "", False, ""), value)
+            return self._open(level, row, value, implicit)
+        self._take(level, row, value)
         if value + length > level.limit:
             raise _End(f"element {tag_name(tag)} near byte {position} reaches past the end")
         return value + length
@@ -284,13 +287,15 @@ class _Walk:
     def _take(self, level: _Level, made: Element, value: int) -> None:
         """The element's value, and what it means for those behind it."""
         tag, length = made.place[-1], made.length
-        text_max = WHOLE_MAX if self._whole and self._whole == made.path else TEXT_MAX
+        text_max = max(TEXT_MAX, self._spare) if made.vr in TEXT_VRS else TEXT_MAX
+        text_max = WHOLE_MAX if self._whole and self._whole == made.path else text_max
         raw = self.source.read(value, min(length, 4 * text_max, level.limit - value))
         if tag == _CHARACTER_SET:
             level.characters = character_set(raw)
         elif tag == _PIXEL_REPRESENTATION:
             level.signed = raw[:2] in (b"\1\0", b"\0\1")
         shown = show(made.vr, raw, length, self.order, level.characters, text_max)
+        self._spare -= max(0, len(shown.text) - TEXT_MAX)
         if tag >> 16 & 1 and 0x10 <= tag & 0xFFFF <= 0xFF:
             level.creators[(tag >> 16) << 8 | tag & 0xFF] = shown.text
         digest = self._digest(value, length) if (made.vr in BINARY_VRS or shown.cut) and length else ""
@@ -345,13 +350,19 @@ def read_elements(
 
 
 def read_open(
-    descriptor: int, *, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX, whole: str = ""
+    descriptor: int, *, digest_max: int | None = DIGEST_MAX, limit: int = ELEMENTS_MAX, whole: str = "", long: int = 0
 ) -> Listing:
-    """`read_elements` of an open file; its position is neither used nor moved."""
+    """`read_elements` of an open file; its position is neither used nor moved.
+
+    Parameters
+    ----------
+    long
+        Characters beyond `TEXT_MAX` that may be shown of long texts, in all.
+    """
     if os.pread(descriptor, _META_START, 0)[128:] != b"DICM":
         raise StorageError("this is no DICOM file", fix="its first 132 bytes are not those of PS3.10 §7.1")
     found: list[Element] = []
-    meta = _Walk(Source(descriptor, _META_START), "<", found, digest_max, limit, whole)
+    meta = _Walk(Source(descriptor, _META_START), "<", found, digest_max, limit, whole, long)
     try:
         start = meta.run(0, False, stop=lambda tag: tag >> 16 != 2)
         syntax = next((each.text for each in found if each.place == (_TRANSFER_SYNTAX,)), "")
@@ -365,7 +376,7 @@ def read_open(
                 source = inflated
                 problem = f"only the first {INFLATED_MAX >> 20} MiB were inflated" if source.cut else ""
         implicit, big = encoding(source, (syntax in IMPLICIT, syntax == BIG_ENDIAN))
-        walk = _Walk(source, ">" if big else "<", found, digest_max, limit, whole)
+        walk = _Walk(source, ">" if big else "<", found, digest_max, limit, whole, long)
         walk.run(0, implicit)
         problem = problem or walk.problem
     except (_End, NotUnderstood, Truncated, HeaderError) as error:

@@ -5,7 +5,7 @@ the UID cannot stand there (`study_details.path_part`). A UID alone identifies n
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from noctis.repository.study_details import path_part
 PAGE = 500  # instances that are read at once
 _BY_NUMBER = re.compile(r"~\d{1,18}")
 INSTANCES_MAX = 20_000  # of a series that are looked at
+REFERENCES_MAX = 2000  # of one report, that are looked for
 FRAMES_MAX = 1_000_000  # of an instance
 
 # What is no image, by its SOP class: what it is (PS3.4 §B.5), by the first prefix that fits.
@@ -192,6 +193,18 @@ def instance(engine: Engine, slug: str, study: str, part: str, series: str | Non
     if found is None:
         raise NotFoundError("this study has no such instance")
     return _row(found)
+
+
+def of_study(engine: Engine, study_id: int, uids: Collection[str]) -> dict[str, ImageRow]:
+    """Those of these SOP Instance UIDs that are instances of one study, `REFERENCES_MAX` at the most."""
+    asked = sorted(uids)[:REFERENCES_MAX]
+    found: dict[str, ImageRow] = {}
+    with reading(engine) as connection:
+        for at in range(0, len(asked), PAGE):
+            some = Instance.sop_instance_uid.in_(asked[at : at + PAGE])
+            for each in connection.execute(_instances().where(Study.id == study_id, some)):
+                found[each.sop_instance_uid] = _row(each)
+    return found
 
 
 def middle(engine: Engine, slug: str, study: str, series: str) -> ImageRow:

@@ -3,29 +3,32 @@
 A ZIP has its files as they are (stored) and is made while it is sent. A file that is not in the archive any more is
 named in MISSING.txt at its end; one that breaks off in the middle breaks the download off, visibly. A download ends
 when its reader goes away or takes nothing any more (`protocol`), and gives its place back. One that is slow has to give
-it to somebody who wants it, and one whose account may do something else by now ends.
+it to somebody who wants it, and one whose account may do something else by now ends. A single file, or what it wraps,
+can be had in parts, so that a download that broke off goes on where it was (`ranges`).
 """
 
-import io
 import os
 import threading
 import time
-import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import structlog
-from fastapi.responses import StreamingResponse
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from noctis.errors import NoctisError, StorageError, UnavailableError
-from noctis.repository.archived import FileGoneError, open_archived
+from noctis.errors import NoctisError, NotFoundError, StorageError, UnavailableError
+from noctis.repository.archived import open_archived
+from noctis.repository.elements import read_open
+from noctis.repository.embedded import Embedded, embedded
 from noctis.repository.images import ImageRow
 from noctis.repository.names import safe_name
+from noctis.web import ranges
+from noctis.web.pieces import Closing, pieces_of, within, zipped
 
 log = structlog.get_logger()
 
-PIECE = 256 << 10  # bytes
 TOTAL_MAX = 4  # downloads at a time
 ACCOUNT_MAX = 2  # of one account
 RETRY_SECONDS = 10
@@ -33,7 +36,6 @@ SLOW_SECONDS, SLOW_RATE = 60.0, 64 << 10  # since it began; bytes a second: who 
 LOOK_SECONDS = 30.0  # between two looks whether the account may still have it
 DICOM = "application/dicom"
 ZIP = "application/zip"
-_MISSING = "MISSING.txt"
 
 
 class TooManyDownloadsError(UnavailableError):
@@ -130,18 +132,10 @@ class Download(StreamingResponse):
         places: Places,
         place: Place,
         still: Callable[[], bool],
-        *,
-        name: str,
-        media_type: str,
-        length: int | None,
+        headers: dict[str, str],
+        status: int = 200,
     ) -> None:
-        headers = {
-            "Content-Disposition": f'attachment; filename="{name}"',
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-        }
-        if length is not None:
-            headers["Content-Length"] = str(length)
-        super().__init__(_watched(pieces, place, still), media_type=media_type, headers=headers)
+        super().__init__(_watched(pieces, place, still), status, headers)
         self._pieces = pieces
         self._places = places
         self._place = place
@@ -159,7 +153,25 @@ class Download(StreamingResponse):
             self._places.give_back(self._place)
 
 
-def one_file(archive: Path, row: ImageRow, places: Places, account: str, still: Callable[[], bool]) -> Download:
+def _headers(name: str, media_type: str, *, inline: bool = False) -> dict[str, str]:
+    """A stranger's bytes: a browser keeps them apart from our pages, whatever it makes of them."""
+    return {
+        "Content-Type": media_type,
+        "Content-Disposition": f'{"inline" if inline else "attachment"}; filename="{name}"',
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+    }
+
+
+class NothingEmbeddedError(NotFoundError):
+    """The instance wraps nothing that can be had by itself."""
+
+    def __init__(self) -> None:
+        super().__init__("this instance wraps no document and no video", fix="download its file")
+
+
+def one_file(
+    request: Request, archive: Path, row: ImageRow, places: Places, account: str, still: Callable[[], bool]
+) -> Response:
     """An instance as it was sent, behind the file meta of its reception.
 
     Parameters
@@ -177,13 +189,91 @@ def one_file(archive: Path, row: ImageRow, places: Places, account: str, still: 
     descriptor = open_archived(archive, row.slug, row.path)
     try:
         length = os.fstat(descriptor).st_size
+    except BaseException:
+        os.close(descriptor)
+        raise
+    headers = _headers(safe_name(row.sop_instance_uid) + ".dcm", DICOM)
+    return _answer(request, descriptor, ((0, length),), headers, row, places, account, still)
+
+
+def wrapped(
+    request: Request,
+    archive: Path,
+    row: ImageRow,
+    places: Places,
+    account: str,
+    still: Callable[[], bool],
+    *,
+    inline: bool,
+) -> Response:
+    """What an instance wraps, by itself. For `still` see `one_file`.
+
+    Parameters
+    ----------
+    inline
+        A browser may show it; only what it shows by itself, all else is a file for it, as if this was not said.
+
+    Raises
+    ------
+    FileGoneError, TooManyDownloadsError
+        As `one_file`.
+    NothingEmbeddedError
+        It wraps nothing.
+    """
+    descriptor = open_archived(archive, row.slug, row.path)
+    try:
+        found = looked_into(descriptor, row)
+        if found is None:
+            raise NothingEmbeddedError
+    except BaseException:
+        os.close(descriptor)
+        raise
+    name = f"{safe_name(row.sop_instance_uid)}.{found.suffix}"
+    headers = _headers(name, found.media_type, inline=inline and found.opens)
+    return _answer(request, descriptor, found.parts, headers, row, places, account, still)
+
+
+def begins(answer: Response) -> bool:
+    """Whether this sends a file, or the beginning of one: what follows of it is no other download."""
+    said = answer.headers.get("content-range", "bytes 0-")
+    return isinstance(answer, Download) and said.startswith("bytes 0-")
+
+
+def looked_into(descriptor: int, row: ImageRow) -> Embedded | None:
+    """What an open instance wraps."""
+    try:
+        listing = read_open(descriptor, digest_max=0)
+    except StorageError:
+        return None
+    return embedded(descriptor, listing.elements, row.sop_class_uid, row.transfer_syntax_uid)
+
+
+def _answer(
+    request: Request,
+    descriptor: int,
+    parts: Sequence[tuple[int, int]],
+    headers: dict[str, str],
+    row: ImageRow,
+    places: Places,
+    account: str,
+    still: Callable[[], bool],
+) -> Response:
+    """Parts of an open file, as far as they are asked for; it is closed behind them."""
+    try:
+        whole = sum(length for _, length in parts)
+        # Of the digest of the data set, and of what the file meta of another reception would be told by.
+        tag = f'"{row.sha256[:32]}-{whole:x}-{int(row.received_at.timestamp() * 1e6):x}"'
+        part = ranges.asked(request.headers, whole, tag, is_get=request.method == "GET")
+        headers |= {"Accept-Ranges": "bytes", "ETag": tag, "Vary": "Cookie", **part.headers(whole)}
+        if request.method == "HEAD" or part.status in (304, 416):
+            os.close(descriptor)
+            return Response(None, part.status, headers)
         place = places.take(account)
     except BaseException:
         os.close(descriptor)
         raise
-    name = safe_name(row.sop_instance_uid) + ".dcm"
-    pieces = _Closing(descriptor, _pieces_of(descriptor, length))
-    return Download(pieces, places, place, still, name=name, media_type=DICOM, length=length)
+    pieces = Closing(descriptor, pieces_of(descriptor, within(parts, part.first, part.length)))
+    return Download(pieces, places, place, still, headers, part.status)
 
 
 def zip_file(
@@ -197,96 +287,4 @@ def zip_file(
         Others are under way.
     """
     place = places.take(account)
-    name = f"{safe_name(name)}.zip"
-    return Download(zipped(archive, rows), places, place, still, name=name, media_type=ZIP, length=None)
-
-
-class _Closing:
-    """An iterator with an open file: closed with it even if it was never begun."""
-
-    def __init__(self, descriptor: int, pieces: Iterator[bytes]) -> None:
-        self._descriptor: int | None = descriptor
-        self._pieces = pieces
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        return next(self._pieces)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def _pieces_of(descriptor: int, length: int) -> Iterator[bytes]:
-    """Exactly `length` bytes of an open file.
-
-    Raises
-    ------
-    StorageError
-        It has become shorter, or cannot be read.
-    """
-    position = 0
-    while position < length:
-        try:
-            piece = os.pread(descriptor, min(PIECE, length - position), position)
-        except OSError as error:
-            raise StorageError(f"a file of the archive cannot be read: {error.strerror}") from error
-        if not piece:
-            raise StorageError("a file of the archive became shorter while it was read")
-        position += len(piece)
-        yield piece
-
-
-class _Sink(io.RawIOBase):
-    """Where zipfile writes: kept until it is taken. It cannot be sought in, so sizes stand behind the data."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        part = bytes(data)  # type: ignore[call-overload]
-        self._parts.append(part)
-        return len(part)
-
-    def taken(self) -> bytes:
-        parts, self._parts = self._parts, []
-        return b"".join(parts)
-
-
-def zipped(archive: Path, rows: Iterable[ImageRow]) -> Iterator[bytes]:
-    """The bytes of a ZIP, made as they are asked for."""
-    sink = _Sink()
-    missing: list[str] = []
-    asked = 0
-    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED, allowZip64=True) as made:
-        for row in rows:
-            asked += 1
-            name = f"{safe_name(row.series_uid)}/{safe_name(row.sop_instance_uid)}.dcm"
-            try:
-                descriptor = open_archived(archive, row.slug, row.path)
-            except FileGoneError as error:
-                missing.append(f"{name}: {error.message}")
-                continue
-            try:
-                length = os.fstat(descriptor).st_size
-                info = zipfile.ZipInfo(name, row.received_at.timetuple()[:6])
-                info.external_attr = 0o600 << 16
-                info.file_size = length  # decides whether it needs ZIP64
-                with made.open(info, "w") as entry:
-                    for piece in _pieces_of(descriptor, length):
-                        entry.write(piece)
-                        yield sink.taken()
-            finally:
-                os.close(descriptor)
-            yield sink.taken()
-        if missing:
-            text = f"{len(missing)} of {asked} instances are not in the archive any more:\n\n"
-            made.writestr(_MISSING, text + "\n".join(missing) + "\n")
-    yield sink.taken()
+    return Download(zipped(archive, rows), places, place, still, _headers(f"{safe_name(name)}.zip", ZIP))

@@ -26,6 +26,7 @@ ARGUMENTS = (
 )
 DESKTOP, PHONE = (1280, 900), (390, 844)
 SCHEMES = ("light", "dark")
+OF_THE_BROWSER = ("data", "blob", "chrome", "chrome-extension")  # the last two: its own viewer of PDFs
 # A page is left while it polls: the browser ends the request, and that is no failure of anybody's.
 LEFT_BEHIND = ("net::ERR_ABORTED",)
 
@@ -65,7 +66,7 @@ class Watch:
 
     def _request(self, request: Request) -> None:
         parts = urlsplit(request.url)
-        if parts.scheme not in ("data", "blob") and parts.netloc != self.host:
+        if parts.scheme not in OF_THE_BROWSER and parts.netloc != self.host:
             self.caught.append(f"outside: {request.url}")
 
     def _failed(self, request: Request) -> None:

@@ -39,6 +39,9 @@ BUSY: dict[int | str, dict[str, Any]] = {
 Frame = Annotated[int, Path(ge=1, le=images.FRAMES_MAX, description="From 1")]
 Center = Annotated[float | None, Query(ge=-1e9, le=1e9, allow_inf_nan=False, description="Window centre; with `width`")]
 Width = Annotated[float | None, Query(gt=0, le=1e9, allow_inf_nan=False, description="Window width")]
+VoiLut = Annotated[
+    int, Query(ge=0, le=8, description="Which VOI LUT of the instance in place of a window, from 1; 0: as it is sent")
+]
 Size = Annotated[int, Query(ge=0, le=8192, description="Pixels of the longer side at the most; 0: as it is")]
 Version = Annotated[
     str | None, Query(alias="v", max_length=64, description="The instance's `digest`: lets a browser keep the picture")
@@ -127,11 +130,22 @@ def _frame(
 
 
 def _wanted(
-    row: ImageRow, frame: int, center: float | None, width: float | None, invert: bool, size: int, jpeg: bool
+    row: ImageRow,
+    frame: int,
+    center: float | None = None,
+    width: float | None = None,
+    *,
+    table: int = 0,
+    invert: bool = False,
+    size: int = 0,
+    jpeg: bool = False,
+    overlays: bool = False,
 ) -> Wanted:
     if (center is None) != (width is None):
         raise UsageError("center and width belong together", fix="give both, or neither")
-    return Wanted(frame, f"{row.sha256}.{row.transfer_syntax_uid}", center, width, invert, size, jpeg)
+    if table and center is not None:
+        raise UsageError("a window and a VOI LUT were asked for", fix="give center and width, or table")
+    return Wanted(frame, f"{row.sha256}.{row.transfer_syntax_uid}", center, width, table, invert, size, jpeg, overlays)
 
 
 def _asked_frame(
@@ -144,6 +158,7 @@ def _asked_frame(
     frame: Frame,
     center: Center = None,
     width: Width = None,
+    table: VoiLut = 0,
     invert: bool = False,
     size: Size = 0,
     version: Version = None,
@@ -153,7 +168,7 @@ def _asked_frame(
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
 
     def answer(jpeg: bool) -> Response:
-        wanted = _wanted(row, frame, center, width, invert, size, jpeg)
+        wanted = _wanted(row, frame, center, width, table=table, invert=invert, size=size, jpeg=jpeg)
         return _frame(request, site, row, wanted, version, placeholder)
 
     return answer
@@ -186,6 +201,28 @@ def frame_jpeg(asked: AskedFrame) -> Response:
 
 
 @router.get(
+    INSTANCE + "/frames/{frame}/overlays.png",
+    dependencies=[allow(Right.SEE)],
+    response_class=Response,
+    responses=_binary("image/png") | BUSY,
+)
+def frame_overlays(
+    request: Request,
+    site: OnSite,
+    slug: str,
+    study_uid: str,
+    series_uid: str,
+    sop_uid: str,
+    frame: Frame,
+    version: Version = None,
+) -> Response:
+    """The overlays of a frame as a PNG to be laid over it, see-through where nothing is drawn: graphics in yellow,
+    regions of interest in blue. A frame's header Noctis-Frame says in `overlays` how many it has."""
+    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
+    return pictures.picture(request, site, row, _wanted(row, frame, overlays=True), version=version)
+
+
+@router.get(
     SERIES + "/thumbnail.png",
     dependencies=[allow(Right.SEE)],
     response_class=Response,
@@ -202,7 +239,7 @@ def thumbnail(
 ) -> Response:
     """A small picture of a series: of the image in its middle."""
     row = images.middle(site.engine, slug, study_uid, series_uid)
-    wanted = _wanted(row, (row.frames + 1) // 2, None, None, False, size, False)
+    wanted = _wanted(row, (row.frames + 1) // 2, size=size)
     return _frame(request, site, row, wanted, None, placeholder)
 
 
@@ -226,24 +263,59 @@ def elements(
     return ElementsOut(total=page.total, offset=offset, problem=page.problem, elements=found)
 
 
+PARTS: dict[int | str, dict[str, Any]] = {
+    206: {"description": "The range that was asked for (one, in bytes; If-Range with the ETag)"},
+    304: {"description": "If-None-Match has the ETag"},
+    416: {"description": "There is nothing of the range that was asked for"},
+}
+
+
+@router.head(INSTANCE + "/file", dependencies=[allow(Right.SEE)], include_in_schema=False)
 @router.get(
     INSTANCE + "/file",
     dependencies=[allow(Right.SEE)],
     response_class=Response,
-    responses=_binary(downloads.DICOM) | BUSY,
+    responses=_binary(downloads.DICOM) | PARTS | BUSY,
 )
-def file(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str, sop_uid: str) -> Response:
-    """The instance's file: its data set bit for bit as it was sent."""
+def file(
+    request: Request, site: OnSite, caller: LoggedIn, slug: str, study_uid: str, series_uid: str, sop_uid: str
+) -> Response:
+    """The instance's file: its data set bit for bit as it was sent. It can be had in parts, by Range."""
     row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
-    answer = downloads.one_file(site.home.media, row, site.downloads, caller.name, _still(site, caller))
-    _told(
-        site,
-        caller,
-        "instance.downloaded",
-        slug,
-        study_instance_uid=row.study_uid,
-        sop_instance_uid=row.sop_instance_uid,
-    )
+    still = _still(site, caller)
+    answer = downloads.one_file(request, site.home.media, row, site.downloads, caller.name, still)
+    return _told_of_instance(site, caller, row, answer)
+
+
+@router.head(INSTANCE + "/embedded", dependencies=[allow(Right.SEE)], include_in_schema=False)
+@router.get(
+    INSTANCE + "/embedded",
+    dependencies=[allow(Right.SEE)],
+    response_class=Response,
+    responses=_binary("application/pdf", "application/xml", "application/octet-stream", "video/*") | PARTS | BUSY,
+)
+def embedded(
+    request: Request,
+    site: OnSite,
+    caller: LoggedIn,
+    slug: str,
+    study_uid: str,
+    series_uid: str,
+    sop_uid: str,
+    inline: Annotated[bool, Query(description="To be shown, where a browser can: a PDF, an MP4")] = False,
+) -> Response:
+    """The document that the instance wraps (PDF, CDA, a 3D model), or the stream of its video, by itself. It can be had
+    in parts, by Range."""
+    row = images.instance(site.engine, slug, study_uid, sop_uid, series_uid)
+    still = _still(site, caller)
+    answer = downloads.wrapped(request, site.home.media, row, site.downloads, caller.name, still, inline=inline)
+    return _told_of_instance(site, caller, row, answer)
+
+
+def _told_of_instance(site: Site, caller: Caller, row: ImageRow, answer: Response) -> Response:
+    if downloads.begins(answer):
+        uids = {"study_instance_uid": row.study_uid, "sop_instance_uid": row.sop_instance_uid}
+        _told(site, caller, "instance.downloaded", row.slug, **uids)
     return answer
 
 

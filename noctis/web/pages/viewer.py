@@ -8,11 +8,11 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from noctis.errors import NotFoundError
 from noctis.repository import images
 from noctis.repository.elements import WHOLE_MAX
-from noctis.repository.report import report
 from noctis.users.roles import Right
 from noctis.web import element_pages
 from noctis.web.access import LoggedIn, allow
 from noctis.web.asking import note_instance, note_query
+from noctis.web.contents import contents
 from noctis.web.site import OnSite
 from noctis.web.templating import render
 
@@ -95,8 +95,7 @@ def instance(
     if request.headers.get("hx-request") == "true":
         return render(request, "viewer/elements_table.html", **values)
     note_instance(site, caller, row)
-    lines = report(element_pages.read(site, row)[0]) if row.no_image == "Structured report" else []
-    return render(request, "viewer/instance.html", lines=lines, **values)
+    return render(request, "viewer/instance.html", contents=contents(site, row), **values)
 
 
 @router.get(STUDY + "/instances/{sop_uid}/value", dependencies=[allow(Right.SEE)])

@@ -10,16 +10,18 @@
   const viewer = $("viewer");
   const stage = new Stage($("stage"), $("canvas"));
   const frames = new Frames();
+  const ruler = new Ruler(stage);
   const series = viewer.dataset.series;
   const study_page = viewer.dataset.study;
 
   const places = []; // every frame of every instance, in order: { instance, frame }
   let at = 0;
-  let own = null; // the window chosen by hand or preset, { center, width }; null: as sent
+  let own = null; // the window chosen by hand or preset, { center, width }, or { table }; null: as sent
   let choice = "sent";
   let shown = {}; // what the server said of the picture on show
   let playing = null;
   let rate_is_own = false;
+  let overlays = true; // are to be seen
 
   function say(text) {
     if ($("message").textContent !== text) $("message").textContent = text;
@@ -29,15 +31,16 @@
     const { instance, frame } = place;
     const large = (instance.rows || 0) * (instance.columns || 0) > LARGE;
     const query = new URLSearchParams({ v: instance.digest, placeholder: "true" });
-    if (own) {
-      query.set("center", own.center);
-      query.set("width", own.width);
-    }
+    for (const [name, value] of Object.entries(own || {})) query.set(name, value);
     const longest = Math.max(instance.rows || 0, instance.columns || 0);
     const needed = Math.max($("stage").clientWidth, $("stage").clientHeight) * (window.devicePixelRatio || 1) * stage.zoom;
     const size = [1024, 2048, 4096].find((each) => each >= needed && each < longest);
     if (size) query.set("size", size);
     return `${series}/instances/${encodeURIComponent(instance.address)}/frames/${frame}.${large ? "jpg" : "png"}?${query}`;
+  }
+
+  function overlay_address({ instance, frame }) {
+    return `${series}/instances/${encodeURIComponent(instance.address)}/frames/${frame}/overlays.png?v=${instance.digest}`;
   }
 
   /** Show the place `at`; ahead of it, fetch what is likely to be next. */
@@ -46,6 +49,7 @@
     tell(place);
     if (place.instance.no_image) {
       frames.want([]);
+      ruler.show("");
       stage.show(null, {});
       shown = {};
       say(`${place.instance.no_image}: no picture. Its elements can be looked at, and its file downloaded.`);
@@ -53,9 +57,11 @@
     }
     const here = address(place);
     const found = frames.have(here);
-    if (found) put(place, found);
     frames.want([here, ...neighbours().map((each) => address(places[each]))]);
-    if (found) return;
+    if (found) {
+      put(place, found);
+      return;
+    }
     const slow = setTimeout(() => places[at] === place && !stage.picture && say("Loading…"), 400);
     try {
       const made = await frames.get(here);
@@ -85,16 +91,34 @@
   function put(place, made) {
     shown = made.info;
     say(made.reason ? `No picture: ${made.reason}` : "");
+    ruler.show(`${place.instance.address} ${place.frame}`);
     stage.show(made.picture, made.info);
+    lay_over(place);
     if (!rate_is_own && shown.rate) $("rate").value = Math.round(shown.rate * 2) / 2;
     $("window-tools").hidden = shown.grey === false;
-    offer(shown.windows || []);
+    offer(shown);
     if (shown.grey && document.activeElement !== $("center") && document.activeElement !== $("width")) {
-      $("center").value = tidy(own ? own.center : shown.center);
-      $("width").value = tidy(own ? own.width : shown.width);
+      $("center").value = tidy(chosen().center);
+      $("width").value = tidy(chosen().width);
     }
-    sides(shown.orientation);
+    for (const side of ["left", "right", "top", "bottom"]) $(`side-${side}`).textContent = (shown.sides || {})[side] || "";
     tell(place);
+  }
+
+  /** The window as it is, or is about to be. */
+  const chosen = () => (own && own.width ? own : shown);
+
+  /** The frame's overlays, which come by themselves: no window changes them. */
+  async function lay_over(place) {
+    $("overlays").hidden = !shown.overlays;
+    if (!shown.overlays || !overlays) return;
+    const here = overlay_address(place);
+    try {
+      const made = frames.have(here) || (await frames.get(here));
+      if (places[at] === place) stage.lay_over(made.picture);
+    } catch (error) {
+      if (error.name !== "AbortError" && places[at] === place) say(`No overlays: ${error.message}`);
+    }
   }
 
   const tidy = (value) => Number(value.toPrecision(6));
@@ -104,7 +128,7 @@
     const { instance, frame } = place;
     $("said-image").textContent = `Image ${at + 1} of ${places.length}` + (instance.instance_number ? ` · number ${instance.instance_number}` : "");
     $("said-frame").textContent = instance.frames > 1 ? `Frame ${frame} of ${instance.frames}` : "";
-    const window_said = shown.grey ? `C ${tidy(own ? own.center : shown.center)} W ${tidy(own ? own.width : shown.width)} ${shown.unit || ""}` : "";
+    const window_said = shown.grey ? `C ${tidy(chosen().center)} W ${tidy(chosen().width)} ${shown.unit || ""}` : "";
     $("said-window").textContent = window_said;
     $("canvas").setAttribute("aria-label", `${$("said-image").textContent} ${$("said-frame").textContent} ${window_said}`);
     $("position").value = at + 1;
@@ -117,32 +141,22 @@
     }
   }
 
-  /** Patient directions at the four sides (PS3.3 §C.7.6.1.1.1). */
-  function sides(orientation) {
-    const letters = { left: "", right: "", top: "", bottom: "" };
-    if (orientation) {
-      const name = (vector) => {
-        const axis = vector.reduce((best, each, index) => (Math.abs(each) > Math.abs(vector[best]) ? index : best), 0);
-        return ["LR", "PA", "HF"][axis][vector[axis] > 0 ? 0 : 1];
-      };
-      const turned = (vector) => vector.map((each) => -each);
-      letters.right = name(orientation.slice(0, 3));
-      letters.left = name(turned(orientation.slice(0, 3)));
-      letters.bottom = name(orientation.slice(3));
-      letters.top = name(turned(orientation.slice(3)));
-    }
-    for (const side of Object.keys(letters)) $(`side-${side}`).textContent = letters[side];
-  }
-
-  /** Windows that the instance has beside its first, as presets. */
-  function offer(windows) {
+  /** Windows and VOI LUTs that the instance has beside the first, which is what is sent. */
+  function offer({ windows = [], tables = [] }) {
     const select = $("preset");
-    const wanted = windows.slice(1).map((each) => `${each.center},${each.width}`).join(";");
+    const named = (name, { center, width }) => `${name} (${tidy(center)} / ${tidy(width)})`;
+    const options = windows.slice(1).map((each, index) => [named(each.name || `As sent, ${index + 2}`, each), `${each.center},${each.width}`]);
+    tables.forEach((name, index) => {
+      if (index || windows.length) options.push([name || `VOI LUT ${index + 1}`, `table:${index + 1}`]);
+    });
+    const first = windows.length ? windows[0].name : tables[0];
+    const wanted = JSON.stringify([first, options]);
     if (select.dataset.offered === wanted) return;
     select.dataset.offered = wanted;
     for (const option of select.querySelectorAll("[data-sent]")) option.remove();
-    windows.slice(1).forEach((each, index) => {
-      const option = new Option(`${each.name || `As sent, ${index + 2}`} (${tidy(each.center)} / ${tidy(each.width)})`, `${each.center},${each.width}`);
+    select.options[0].text = first ? `As sent: ${first}` : "As sent";
+    options.forEach(([text, value], index) => {
+      const option = new Option(text, value);
       option.dataset.sent = "";
       select.insertBefore(option, select.options[1 + index]);
     });
@@ -213,6 +227,7 @@
       const what = event.buttons === 4 || event.shiftKey ? "pan" : event.buttons === 2 ? "zoom" : tool();
       if (what === "pan") return stage.move_by(dx, dy);
       if (what === "zoom") return stage.zoom_by(Math.exp(-dy / 150));
+      if (what === "measure") return ruler.drag(event, dx, dy);
       if (what === "scroll") {
         rest += dy / 6;
         go(at + Math.trunc(rest));
@@ -220,7 +235,7 @@
         return undefined;
       }
       if (!shown.grey) return undefined;
-      const from = own || { center: shown.center, width: shown.width };
+      const from = chosen();
       const per_pixel = Math.max((shown.high - shown.low) / 1000, from.width / 400, 1e-6);
       own = { center: tidy(from.center + dy * per_pixel), width: Math.max(tidy(from.width + dx * per_pixel), per_pixel) };
       choice = $("preset").value = "own";
@@ -230,6 +245,7 @@
     },
     ended() {
       rest = 0;
+      ruler.end();
       show();
     },
     wheeled(delta) {
@@ -243,7 +259,8 @@
     ArrowDown: () => go(at + 1), ArrowRight: () => go(at + 1), ArrowUp: () => go(at - 1), ArrowLeft: () => go(at - 1),
     PageDown: () => go(at + 10), PageUp: () => go(at - 10), Home: () => go(0), End: () => go(places.length - 1),
     " ": () => play(!playing), "+": () => stage.zoom_by(1.25), "=": () => stage.zoom_by(1.25), "-": () => stage.zoom_by(0.8),
-    f: () => stage.fit(), i: () => invert(), r: () => reset(),
+    f: () => stage.fit(), i: () => invert(), o: () => switch_overlays(), r: () => reset(),
+    m: () => $("drag-measure").click(), w: () => $("drag-window").click(),
   };
   $("stage").addEventListener("keydown", (event) => {
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -259,9 +276,17 @@
     stage.draw();
   }
 
+  function switch_overlays() {
+    overlays = !overlays;
+    $("overlays").setAttribute("aria-pressed", overlays);
+    if (overlays) lay_over(places[at]);
+    else stage.lay_over(null);
+  }
+
   function reset() {
     if (stage.inverted) invert();
     stage.fit();
+    ruler.clear();
     choose(null, "sent");
   }
 
@@ -277,6 +302,7 @@
   $("zoom-out").addEventListener("click", () => stage.zoom_by(0.8));
   $("fit").addEventListener("click", () => stage.fit());
   $("invert").addEventListener("click", invert);
+  $("overlays").addEventListener("click", switch_overlays);
   $("reset").addEventListener("click", reset);
   $("labels").addEventListener("click", () => {
     const off = $("stage").classList.toggle("no-labels");
@@ -293,6 +319,7 @@
     const name = $("preset").value;
     if (name === "sent") return choose(null, name);
     if (name === "all") return choose({ center: (shown.low + shown.high) / 2, width: Math.max(shown.high - shown.low, 1) }, name);
+    if (name.startsWith("table:")) return choose({ table: Number(name.slice(6)) }, name);
     const [center, width] = name.split(",").map(Number);
     return choose({ center, width }, name);
   });

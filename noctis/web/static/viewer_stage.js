@@ -7,8 +7,10 @@ class Stage {
     this.canvas = canvas;
     this.context = canvas.getContext("2d");
     this.picture = null;
+    this.layer = null; // overlays, see-through
     this.info = {};
     this.inverted = false;
+    this.box = null; // where the picture lies on the canvas, its pixels
     this.fit();
     new ResizeObserver(() => this.draw()).observe(element);
   }
@@ -35,8 +37,14 @@ class Stage {
   }
 
   show(picture, info) {
+    if (picture !== this.picture) this.layer = null;
     this.picture = picture;
     this.info = info;
+    this.draw();
+  }
+
+  lay_over(layer) {
+    this.layer = layer;
     this.draw();
   }
 
@@ -74,6 +82,7 @@ class Stage {
     const h = this.height() * scale;
     const left = width / 2 + this.x * ratio - w / 2;
     const top = height / 2 + this.y * ratio - h / 2;
+    this.box = { left, top, width: w, height: h, ratio };
     context.imageSmoothingEnabled = scale < 3; // beyond that one wants to see the pixels
     context.imageSmoothingQuality = "high";
     context.drawImage(this.picture, left, top, w, h);
@@ -81,6 +90,10 @@ class Stage {
       context.globalCompositeOperation = "difference";
       context.fillStyle = "#fff";
       context.fillRect(left, top, w, h);
+    }
+    if (this.layer) {
+      context.globalCompositeOperation = "source-over";
+      context.drawImage(this.layer, left, top, w, h);
     }
     this.element.dispatchEvent(new CustomEvent("drawn"));
   }

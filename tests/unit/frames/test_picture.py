@@ -229,3 +229,19 @@ def test_palettes_of_both_depths(tmp_path: Path) -> None:
         setattr(made, f"{name}PaletteColorLookupTableDescriptor", [4, 0, 16])
         setattr(made, f"{name}PaletteColorLookupTableData", np.asarray(entries, "<u2").tobytes())
     assert grey_of(made, tmp_path).reshape(-1, 3).tolist() == [[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]]
+
+
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [("1.2.840.10008.1.2.4.94", "JPIP Referenced"), ("1.2.840.10008.1.2.4.110", "JPEG XL"), ("1.2.3.4", "1.2.3.4")],
+)
+def test_a_transfer_syntax_that_cannot_be_decoded_is_named(syntax: str, name: str, tmp_path: Path) -> None:
+    made = image(RAMP)
+    path = tmp_path / "x.dcm"
+    made.save_as(path)
+    value = syntax.encode() + b"\0" * (len(syntax) % 2)
+    data = path.read_bytes()
+    at = data.index(b"1.2.840.10008.1.2.1\0")
+    path.write_bytes(data[: at - 2] + len(value).to_bytes(2, "little") + value + data[at + 20 :])
+    with pytest.raises(NoPictureError, match=f"{name}.*cannot be decoded here"):
+        draw(path)
