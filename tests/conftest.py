@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 from sqlalchemy import Engine
@@ -16,6 +17,10 @@ from tests import privacy
 from tests.postgres import PostgresServer
 
 BACKENDS = ("sqlite", "postgresql")
+
+# How long an example takes is the machine's affair, which does other things besides.
+hypothesis.settings.register_profile("noctis", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("noctis")
 
 
 @pytest.fixture(autouse=True)

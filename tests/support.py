@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def wait_for(condition: Callable[[], T], *, seconds: float = 20.0, what: str = "the condition") -> T:
+def wait_for(condition: Callable[[], T], *, seconds: float = 60.0, what: str = "the condition") -> T:
     """The first true value of `condition`, looked at every 20 ms.
 
     Raises

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Target:
 
     # -- its life
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
         return load_settings(options={"home": str(self.home), **self._options})
 

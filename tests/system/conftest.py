@@ -48,6 +48,7 @@ class Noctis:
             "facilities": {"first_port": self.port + 1, "last_port": self.port + ports - 1},
             "storage": {"reserve_bytes": 0},
         }
+        self._loaded: tuple[Path, Settings] | None = None
         self.set(**(options or {}))
         self.prefix: tuple[str, ...] = ()  # a command that executes the supervisor, as `ip netns exec NAME`
         self.variables: dict[str, str] = {}  # of the environment, besides
@@ -59,10 +60,14 @@ class Noctis:
         """Change settings, as `set(listeners={"on_demand": True})`; what is started from now on has them."""
         for section, values in sections.items():
             self._options.setdefault(section, {}).update(values)
+        self._loaded = None
 
     @property
     def settings(self) -> Settings:
-        return load_settings(options={"home": str(self.home), **self._options})
+        """Loaded once: whoever waits for a state asks for them fifty times a second."""
+        if self._loaded is None or self._loaded[0] != self.home:
+            self._loaded = self.home, load_settings(options={"home": str(self.home), **self._options})
+        return self._loaded[1]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -70,9 +70,9 @@ def test_a_refused_sender_is_let_in_by_the_button(paged: Noctis, tmp_path: Path)
     assert (own["kind"], own["remedy"]["facilities"]) == ("add-device", ["central"])
     fixed = api(f"/refusals/{shared['id']}/fix", {"facility": "central", "network": "127.0.0.0/8"})
     assert fixed["done"] == "NEWCT may send to 'Central' from 127.0.0.0/8"
-    wait_for(lambda: dcmtk(*echo) == 0, seconds=2, what="the echo after the button")
+    wait_for(lambda: dcmtk(*echo) == 0, what="the echo after the button")
     api(f"/refusals/{own['id']}/fix", {})
-    wait_for(lambda: dcmtk(*store) == 0, seconds=2, what="the store after the button")
+    wait_for(lambda: dcmtk(*store) == 0, what="the store after the button")
     for calling in ("NEWCT", "NEWMR"):
         wait_for(lambda calling=calling: refused(calling)["state"] == "let-in", what=f"{calling} let in")  # type: ignore[misc]
     wait_for(lambda: "1.2.826.5.1.1" in paged.indexed(), what="the instance in the index")
@@ -87,6 +87,6 @@ def test_the_command_does_what_the_button_does(paged: Noctis) -> None:
     (row,) = wait_for(lambda: paged.json("refusal", "list"), what="the refusal in the ledger")
     assert row["remedy"]["kind"] == "enable-facility"
     assert "is enabled" in paged.cli("refusal", "fix", row["id"])
-    wait_for(lambda: dcmtk(*echo) == 0, seconds=2, what="the echo after the command")
+    wait_for(lambda: dcmtk(*echo) == 0, what="the echo after the command")
     assert paged.json("refusal", "dismiss", row["id"]) == {"dismissed": 1}
     assert paged.json("refusal", "list") == []

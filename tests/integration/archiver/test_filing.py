@@ -1,8 +1,6 @@
-"""From the spool into archive and index: every outcome, on a real SQLite and a real PostgreSQL."""
+"""From the spool into archive and index, on a real SQLite and a real PostgreSQL."""
 
-import errno
 import os
-import secrets
 import threading
 from collections import Counter
 from pathlib import Path
@@ -10,36 +8,18 @@ from typing import Any
 
 import pytest
 from pydicom.uid import generate_uid
-from sqlalchemy import Engine, select, text, update
+from sqlalchemy import Engine, select, update
 
 from noctis.archiver.filing import Filer, Result, file_spool_once
 from noctis.config import Settings, load_settings
 from noctis.db import models
 from noctis.facilities.registry import Registry
-from noctis.repository import index as index_module
 from noctis.repository.filemeta import read as read_meta
-from noctis.repository.slots import everything_waiting
 from noctis.repository.spool import Spool
 from tests.books import assert_true, books, rows
+from tests.integration.archiver.filing import STUDY, file_all, one
 from tests.samples import make_instance
 from tests.spooling import ORIGIN, Intake, encode
-
-STUDY, OTHER = "1.2.826.1", "1.2.826.2"
-
-
-def file_all(filer: Filer, settings: Settings) -> Counter[Result]:
-    """File the whole spool as one batch."""
-    batch = filer.file((entry, None) for entry in everything_waiting(settings.paths.spool))
-    return Counter(batch.results.values())
-
-
-def one(engine: Engine, model: type[models.Base]) -> dict[str, Any]:
-    (row,) = rows(engine, model)
-    return row
-
-
-def set_policy(registry: Registry, policy: str) -> None:
-    registry.edit("central", {"conflict": policy})
 
 
 def test_a_study_is_filed_with_its_attributes_and_counts(
@@ -113,84 +93,6 @@ def test_a_duplicate_restores_a_file_that_is_gone_or_damaged(
     assert events.count("instance.restored") == 2
 
 
-def test_other_bytes_are_kept_in_quarantine(intake: Intake, filer: Filer, engine: Engine, settings: Settings) -> None:
-    first = intake.instance(sop_instance="1.2.3.1")
-    file_all(filer, settings)
-    second = intake.instance(sop_instance="1.2.3.1", name="Other")
-    assert file_all(filer, settings) == {Result.CONFLICT: 1}
-    row = one(engine, models.Instance)
-    assert (settings.paths.media / row["path"]).read_bytes().endswith(first.data_set)
-    kept = one(engine, models.Quarantined)
-    assert (kept["reason"], kept["sop_instance_uid"], kept["calling_ae_title"]) == ("conflict", "1.2.3.1", "CT1")
-    assert (settings.paths.quarantine / "central" / kept["name"]).read_bytes().endswith(second.data_set)
-    intake.instance(sop_instance="1.2.3.1", name="Other")  # again: nothing piles up
-    file_all(filer, settings)
-    assert one(engine, models.Quarantined) == kept
-    assert_true(engine, settings)
-
-
-@pytest.mark.parametrize("study", [STUDY, OTHER])
-def test_under_replace_the_newcomer_takes_the_place(
-    study: str, registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    set_policy(registry, "replace")
-    older = intake.instance(sop_instance="1.2.3.1", study=STUDY)
-    stays = intake.instance(sop_instance="1.2.3.2", study=STUDY, series=f"{STUDY}.9", modality="MR")
-    file_all(filer, settings)
-    newer = intake.instance(sop_instance="1.2.3.1", study=study, name="Other")
-    assert file_all(filer, settings) == {Result.REPLACED: 1}
-    by_uid = {row["sop_instance_uid"]: row for row in rows(engine, models.Instance)}
-    assert (settings.paths.media / by_uid["1.2.3.1"]["path"]).read_bytes().endswith(newer.data_set)
-    assert (settings.paths.media / by_uid["1.2.3.2"]["path"]).read_bytes().endswith(stays.data_set)
-    kept = one(engine, models.Quarantined)
-    assert (settings.paths.quarantine / "central" / kept["name"]).read_bytes().endswith(older.data_set)
-    counts = {row["study_instance_uid"]: (row["instances"], row["modalities"]) for row in rows(engine, models.Study)}
-    assert counts == ({STUDY: (2, "CT\\MR")} if study == STUDY else {STUDY: (1, "MR"), OTHER: (1, "CT")})
-    assert_true(engine, settings)
-
-
-def test_a_study_that_loses_its_last_instance_to_another_is_gone(
-    registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    set_policy(registry, "replace")
-    intake.instance(sop_instance="1.2.3.1", study=STUDY)
-    file_all(filer, settings)
-    intake.instance(sop_instance="1.2.3.1", study=OTHER)
-    file_all(filer, settings)
-    assert one(engine, models.Study)["study_instance_uid"] == OTHER
-    assert not (settings.paths.media / "central" / STUDY).exists()
-    assert_true(engine, settings)
-
-
-@pytest.mark.parametrize("policy", ["keep", "replace"])
-def test_several_contents_of_one_instance_in_one_batch(
-    policy: str, registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    set_policy(registry, policy)
-    sent = [intake.instance(sop_instance="1.2.3.1", name=name) for name in "ABACB"]
-    found = file_all(filer, settings)
-    assert sum(found.values()) == 5
-    filed = settings.paths.media / one(engine, models.Instance)["path"]
-    kept = {path.read_bytes() for path in settings.paths.quarantine.glob("central/*.dcm")}
-    if policy == "keep":
-        assert found == {Result.FILED: 1, Result.DUPLICATE: 1, Result.CONFLICT: 3}
-        assert filed.read_bytes().endswith(sent[0].data_set)
-    held = {filed.read_bytes(), *kept}
-    for each in sent:  # whatever the order: no content is lost
-        assert any(content.endswith(each.data_set) for content in held)
-    assert one(engine, models.Study)["instances"] == 1
-    assert intake.waiting() == []
-    assert_true(engine, settings)
-
-
-def test_other_transfer_syntax_is_a_conflict_though_the_bytes_are_the_same(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    spooled = intake.instance(sop_instance="1.2.3.1")
-    intake.put(spooled.data_set, sop_instance="1.2.3.1", transfer_syntax="1.2.840.10008.1.2.4.50")
-    assert file_all(filer, settings) == {Result.FILED: 1, Result.CONFLICT: 1}
-
-
 def test_the_same_uids_in_two_facilities_are_two_things(
     intake: Intake, filer: Filer, engine: Engine, settings: Settings
 ) -> None:
@@ -217,156 +119,6 @@ def test_the_flat_layout_keeps_facilities_apart(
     assert file_all(Filer(engine, flat), flat) == {Result.FILED: 2}
     assert sorted(books(engine, flat).archive) == ["central/1.2.3.1.dcm", "north/1.2.3.1.dcm"]
     assert_true(engine, flat)
-
-
-def test_what_cannot_be_filed_goes_to_quarantine_and_the_rest_goes_on(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    intake.put(b"\xff" * 64)
-    missing = make_instance(study=STUDY, series=f"{STUDY}.1")
-    del missing.StudyInstanceUID
-    intake.put(encode(missing))
-    stranger = settings.paths.spool / "central" / "new" / "0000000000000001-1-1.dcm"
-    stranger.write_bytes(b"no file of ours")
-    good = intake.instance()
-    torn = intake.instance()
-    with torn.entry.path.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\x55")
-    assert file_all(filer, settings) == {Result.FILED: 1, Result.QUARANTINED: 4}
-    assert one(engine, models.Instance)["sha256"] == good.hint.sha256
-    reasons = sorted(row["reason"] for row in rows(engine, models.Quarantined))
-    assert reasons == ["missing-uid", "unparseable", "unparseable", "unparseable"]
-    assert len(list(settings.paths.quarantine.glob("central/*.dcm"))) == 4
-    assert intake.waiting() == []
-    assert_true(engine, settings)
-
-
-def test_one_instance_that_upsets_the_index_does_not_stop_the_others(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent = [intake.instance(sop_instance=f"1.2.3.{number}") for number in range(20)]
-    real = index_module.instance_row
-
-    def poisoned(facility_id: int, series_id: int, path: str, filing: Any) -> dict[str, Any]:
-        if filing.instance_uid == "1.2.3.13":
-            raise RuntimeError("Doe^Jane")
-        return real(facility_id, series_id, path, filing)
-
-    monkeypatch.setattr(index_module, "instance_row", poisoned)
-    assert file_all(filer, settings) == {Result.FILED: 19, Result.QUARANTINED: 1}
-    kept = one(engine, models.Quarantined)
-    assert kept["detail"] == "cannot be filed: RuntimeError"
-    assert (settings.paths.quarantine / "central" / kept["name"]).read_bytes().endswith(sent[13].data_set)
-    assert_true(engine, settings)
-
-
-def test_a_value_that_the_database_refuses_does_not_stop_the_others(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(6):
-        intake.instance(sop_instance=f"1.2.3.{number}")
-    real = index_module.instance_row
-
-    def refused(facility_id: int, series_id: int, path: str, filing: Any) -> dict[str, Any]:
-        row = real(facility_id, series_id, path, filing)
-        return {**row, "sop_class_uid": None} if filing.instance_uid == "1.2.3.4" else row
-
-    monkeypatch.setattr(index_module, "instance_row", refused)
-    assert file_all(filer, settings) == {Result.FILED: 5, Result.QUARANTINED: 1}
-    assert_true(engine, settings)  # and no file of it in the archive
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-def test_an_absurd_header_is_filed_all_the_same(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    long = secrets.token_hex(3000)
-    dataset = make_instance(study=STUDY, series=f"{STUDY}.1", sop_instance="1.2.3")
-    dataset.PatientName = dataset.PatientID = dataset.AccessionNumber = long
-    dataset.StudyInstanceUID = "../../etc/" + "9." * 1500 + "1"
-    intake.put(encode(dataset))
-    intake.instance(sop_instance="1.2.4")
-    assert file_all(filer, settings) == {Result.FILED: 2}
-    row = next(row for row in rows(engine, models.Instance) if row["sop_instance_uid"] == "1.2.3")
-    assert "uid" in row["flags"].split()
-    assert row["path"].startswith("central/uid-")
-    assert_true(engine, settings)
-
-
-def test_a_facility_without_a_row_waits_and_the_rest_goes_on(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    intake.instance(slug="gone", sop_instance="1.2.3.1")
-    intake.put(b"\xff" * 64, slug="gone")
-    intake.instance(sop_instance="1.2.3.1")
-    assert file_all(filer, settings) == {Result.FILED: 1, Result.UNKNOWN_FACILITY: 2}
-    assert len(intake.waiting()) == 2
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE facility SET slug = 'gone' WHERE slug = 'north'"))
-    assert file_all(filer, settings) == {Result.FILED: 1, Result.QUARANTINED: 1}
-
-
-def test_an_entry_that_cannot_be_read_is_held_and_the_rest_goes_on(
-    intake: Intake, filer: Filer, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bad, good = intake.instance(), intake.instance()
-    real = os.open
-
-    def broken(path: Any, *arguments: Any, **options: Any) -> int:
-        if str(path) == str(bad.entry.path):
-            raise OSError(errno.EIO, "Input/output error")
-        return real(path, *arguments, **options)
-
-    monkeypatch.setattr(os, "open", broken)
-    batch = filer.file([(bad.entry, None), (good.entry, None)])
-    assert batch.results == {bad.entry: Result.HELD, good.entry: Result.FILED}
-    assert bad.entry.path.exists()
-    assert "Input/output error" in batch.errors[0]
-
-
-def test_an_archive_that_is_away_loses_nothing(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    intake.instance(sop_instance="1.2.3.1")
-    file_all(filer, settings)
-    media, away = settings.paths.media, settings.paths.media.with_name("away")
-    media.rename(away)
-    media.mkdir()
-    intake.instance(sop_instance="1.2.3.1")
-    intake.instance(sop_instance="1.2.3.1", name="Other")
-    assert file_all(filer, settings) == {Result.HELD: 2}
-    media.rmdir()
-    away.rename(media)
-    assert file_all(filer, settings) == {Result.DUPLICATE: 1, Result.CONFLICT: 1}
-    assert_true(engine, settings)
-
-
-def test_on_a_full_disk_everything_waits_and_nothing_is_lost(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(3):
-        intake.instance(sop_instance=f"1.2.3.{number}")
-    with monkeypatch.context() as patch:
-        for call in ("link", "pwrite"):
-            patch.setattr(os, call, lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
-        assert file_all(filer, settings) == {Result.NO_ROOM: 3}
-    assert rows(engine, models.Instance) == []
-    assert len(intake.waiting()) == 3
-    assert [path for path in settings.paths.media.rglob("*") if path.is_file()] == []
-    assert file_all(filer, settings) == {Result.FILED: 3}
-
-
-def test_beyond_the_cap_a_conflict_is_kept_and_told_once(
-    registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    registry.edit("central", {"quarantine_max_instances": 1})
-    intake.instance(sop_instance="1.2.3.1")
-    for name in "ABC":
-        intake.instance(sop_instance="1.2.3.1", name=name)
-    assert file_all(filer, settings) == {Result.FILED: 1, Result.CONFLICT: 3}
-    assert len(rows(engine, models.Quarantined)) == 3
-    assert [row["action"] for row in rows(engine, models.Event)].count("quarantine.over_cap") == 1
 
 
 def test_a_late_instance_reopens_its_study_and_a_duplicate_does_not(
@@ -470,23 +222,3 @@ def test_a_file_meta_tells_where_an_instance_came_from(
         received = connection.scalar(select(models.Instance.received_at))
     assert received is not None
     assert received.timestamp() == pytest.approx((settings.paths.media / row["path"]).stat().st_mtime, abs=1e-5)
-
-
-def test_what_was_replaced_does_not_come_back_when_it_is_met_again(
-    registry: Registry, intake: Intake, filer: Filer, engine: Engine, settings: Settings
-) -> None:
-    """After a power cut an entry that was filed may be there again: the older one does not push out the newer."""
-    registry.edit("central", {"conflict": "replace"})
-    older = intake.own_file(intake.instance(sop_instance="1.2.3.1").entry)
-    again = older.path.with_name(older.name.replace("-", "-f", 1))
-    aside = settings.paths.spool / "aside"
-    os.link(older.path, aside)
-    file_all(filer, settings)
-    newer = intake.instance(sop_instance="1.2.3.1", name="Newer")
-    assert file_all(filer, settings) == {Result.REPLACED: 1}
-    os.rename(aside, again)
-    assert file_all(filer, settings) == {Result.CONFLICT: 1}
-    (instance,) = rows(engine, models.Instance)
-    assert instance["sha256"] == newer.hint.sha256
-    assert len(rows(engine, models.Quarantined)) == 1
-    assert_true(engine, settings)

@@ -1,8 +1,6 @@
 """Services that pynetdicom carries out: toy ones in the table, asked by pynetdicom's SCU and by dcmtk's."""
 
-import shutil
 import struct
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +32,7 @@ from tests.integration.listener.conftest import RunningListener
 from tests.integration.listener.peers import ECHO, Peer, p_data
 from tests.integration.listener.test_store import encoded, image, send
 from tests.support import wait_for
+from tests.system.senders import run, tool
 
 STORE_COMMITMENT_INSTANCE = "1.2.840.10008.1.20.1.1"
 
@@ -168,10 +167,9 @@ def test_two_services_share_an_event(toy: Toy, listener: RunningListener) -> Non
     assert toy.asked == ["studies"]
 
 
-@pytest.mark.skipif(shutil.which("findscu") is None, reason="dcmtk is not installed")
 def test_findscu_is_answered(toy: Toy, listener: RunningListener, tmp_path: Path) -> None:
-    command = ["findscu", "-W", "-X", "-od", str(tmp_path), "-aec", "CENTRAL", "-k", "PatientName=Doe*"]
-    done = subprocess.run([*command, "127.0.0.1", str(listener.port)], capture_output=True, text=True, timeout=30)
+    command = [tool("findscu"), "-W", "-X", "-od", tmp_path, "-aec", "CENTRAL", "-k", "PatientName=Doe*"]
+    done = run(*command, "127.0.0.1", str(listener.port))
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("rsp*.dcm"))) == 2
     assert toy.asked == ["central:Doe*"]

@@ -124,7 +124,7 @@ def test_the_same_events_as_stock_pynetdicom(
             traffic(peer)
         wait_for(lambda witness=witness: "EVT_CONN_CLOSE" in witness.names(), what="the end")
     try:
-        wait_for(lambda: not difference(ours[0], stock[0]), seconds=5.0)
+        wait_for(lambda: not difference(ours[0], stock[0]))
     except AssertionError:
         assert difference(ours[0], stock[0]) == {}
 

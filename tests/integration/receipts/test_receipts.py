@@ -1,218 +1,33 @@
-"""Receipts: digests that a sender can reckon himself, one a day and facility, corrected when something came late."""
+"""When receipts are made, one a day and facility, corrected when something came late; and who gets them."""
 
-import csv
-import hashlib
-import io
-import json
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, delete, func, select, update
+from sqlalchemy import Engine, delete, select, update
 
 from noctis.archiver.filing import Filer
 from noctis.config import Settings
-from noctis.db import models
-from noctis.db.notifying import Delivery, Notification, NotifierState, Receipt
-from noctis.errors import NotFoundError, StorageError, UsageError
+from noctis.db.notifying import Delivery, Notification, NotifierState
+from noctis.errors import NotFoundError, StorageError
 from noctis.notify.rules import Draft, Rules
 from noctis.receipts import keeper as keepers
-from noctis.receipts.day import StudyLine, Summing, bounds, parse_day, study_lines
-from noctis.receipts.document import Head, Stored, as_csv, as_json, as_text
+from noctis.receipts.day import bounds
 from noctis.receipts.keeper import Keeper, find, path_of, send_again
-from noctis.repository.slots import everything_waiting
-from tests.integration.notify.conftest import facility_id, with_options
+from tests.integration.notify.conftest import with_options
+from tests.integration.receipts.days import (
+    TODAY,
+    YESTERDAY,
+    Clock,
+    came_on,
+    document,
+    file,
+    look,
+    receipts,
+    study_digest,
+)
 from tests.notifying import SECRET
-from tests.spooling import Intake, Spooled
-
-TODAY = datetime.now().astimezone().date()
-YESTERDAY = TODAY - timedelta(days=1)
-
-
-@pytest.fixture
-def filer(engine: Engine, settings: Settings) -> Filer:
-    return Filer(engine, settings)
-
-
-def file(filer: Filer, settings: Settings) -> None:
-    filer.file((entry, None) for entry in everything_waiting(settings.paths.spool))
-
-
-def came_on(engine: Engine, day: date, *instances: str) -> None:
-    """Make it so that these instances (all, if none is named) came at noon of a day, and their studies with them."""
-    noon = bounds(day)[0] + timedelta(hours=12)
-    with engine.begin() as connection:
-        statement = update(models.Instance).values(received_at=noon)
-        if instances:
-            statement = statement.where(models.Instance.sop_instance_uid.in_(instances))
-        connection.execute(statement)
-        for study, first, last in connection.execute(
-            select(
-                models.Series.study_id,
-                func.min(models.Instance.received_at),
-                func.max(models.Instance.received_at),
-            )
-            .join(models.Series, models.Series.id == models.Instance.series_id)
-            .group_by(models.Series.study_id)
-        ).all():
-            connection.execute(
-                update(models.Study).where(models.Study.id == study).values(first_received=first, last_received=last)
-            )
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def study_digest(*spooled: Spooled) -> str:
-    """As docs/notifications.md has it, from the bytes that were sent."""
-    return sha(
-        "".join(f"{digest}\n" for digest in sorted(hashlib.sha256(each.data_set).hexdigest() for each in spooled))
-    )
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """An hour after the last local midnight, whatever time it is."""
-    made = Clock()
-    made.now = bounds(TODAY)[0] + timedelta(hours=1)
-    return made
-
-
-@pytest.fixture
-def keeper(engine: Engine, settings: Settings, clock: Clock) -> Keeper:
-    """One that has looked before anything came."""
-    made = Keeper(engine, settings, clock)
-    clock.now -= timedelta(days=20)
-    made.look()
-    clock.now += timedelta(days=20)
-    return made
-
-
-def look(keeper: Keeper) -> int:
-    """As an hour later: the instances are scanned again."""
-    keeper._scanned_at = None
-    return keeper.look()
-
-
-def receipts(engine: Engine) -> list[dict[str, Any]]:
-    query = select(Receipt.__table__).order_by(Receipt.facility_id, Receipt.day)
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def document(settings: Settings, slug: str = "central", day: date = YESTERDAY) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path_of(settings, slug, day.isoformat()).read_text())
-    return found
-
-
-# -- what it says
-
-
-def test_digests_are_what_a_sender_reckons(intake: Intake, filer: Filer, engine: Engine, settings: Settings) -> None:
-    first = [intake.instance(study="1.10", series=f"1.10.{n % 2}", number=n) for n in range(5)]
-    second = [intake.instance(study="1.9", number=n) for n in range(2)]
-    intake.instance(study="1.11", slug="north")
-    file(filer, settings)
-    summing = Summing()
-    lines = list(study_lines(engine, facility_id(engine, "central"), TODAY))
-    for line in lines:
-        summing.add(line)
-    assert [(each.study_instance_uid, each.series, each.instances) for each in lines] == [("1.10", 2, 5), ("1.9", 1, 2)]
-    assert [each.sha256 for each in lines] == [study_digest(*first), study_digest(*second)]
-    assert summing.totals.instances == 7
-    assert summing.totals.bytes == sum(each.bytes for each in lines)
-    assert summing.totals.sha256 == sha(f"1.10 {study_digest(*first)}\n1.9 {study_digest(*second)}\n")
-
-
-def test_only_what_came_on_that_day_counts(intake: Intake, filer: Filer, engine: Engine, settings: Settings) -> None:
-    early = intake.instance(study="1.1", sop_instance="1.1.1.1")
-    late = intake.instance(study="1.1", sop_instance="1.1.1.2")
-    file(filer, settings)
-    came_on(engine, YESTERDAY, "1.1.1.1")
-    central = facility_id(engine, "central")
-    (before,) = study_lines(engine, central, YESTERDAY)
-    (today,) = study_lines(engine, central, TODAY)
-    assert (before.instances, before.sha256) == (1, study_digest(early))
-    assert (today.instances, today.sha256) == (1, study_digest(late))
-    assert list(study_lines(engine, central, YESTERDAY - timedelta(days=1))) == []
-
-
-def test_the_pieces_make_no_difference(
-    intake: Intake, filer: Filer, engine: Engine, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for number in range(7):
-        intake.instance(study=f"1.{number}")
-        intake.instance(study=f"1.{number}")
-    file(filer, settings)
-    central = facility_id(engine, "central")
-    whole = list(study_lines(engine, central, TODAY))
-    monkeypatch.setattr("noctis.receipts.day.PIECE", 2)
-    monkeypatch.setattr("noctis.receipts.day.ROWS", 1)
-    seen: list[tuple[int, int]] = []
-    assert list(study_lines(engine, central, TODAY, lambda done, total: seen.append((done, total)))) == whole
-    assert seen == [(2, 7), (4, 7), (6, 7), (7, 7)]
-
-
-LINES = [
-    StudyLine("1.1", "A1", "complete", 1, 2, 300, "ab" * 32),
-    StudyLine("1.2", '=cmd|"x"\r\n', "receiving", 1, 1, 5, "cd" * 32),
-]
-HEAD = Head.of("central", "Central <b>", "CENTRAL", date(2026, 1, 31), 2)
-
-
-def test_a_file_is_read_again_as_it_was_written(tmp_path: Path) -> None:
-    summing = Summing()
-    path = tmp_path / "r.json"
-    path.write_text("".join(as_json(HEAD, LINES, summing)))
-    whole = json.loads(path.read_text())
-    assert whole["totals"] == summing.totals.as_json()
-    assert [each["study_instance_uid"] for each in whole["studies"]] == ["1.1", "1.2"]
-    assert (whole["version"], whole["revision"], whole["day"]) == (1, 2, "2026-01-31")
-    stored = Stored(path)
-    assert stored.head == HEAD
-    assert list(stored.lines()) == LINES
-    path.write_text("".join(as_json(HEAD, [], Summing())))
-    assert list(Stored(path).lines()) == []
-    path.write_text("nonsense")
-    with pytest.raises(StorageError):
-        Stored(path)
-
-
-def test_a_spreadsheet_finds_no_formula() -> None:
-    rows = list(csv.DictReader(io.StringIO("".join(as_csv(LINES, Summing())), newline="")))
-    assert rows[0]["accession_number"] == "A1"
-    assert rows[1]["accession_number"] == '\'=cmd|"x"\r\n'
-    assert rows[0]["sha256"] == "ab" * 32
-
-
-def test_people_read_the_sums() -> None:
-    text = "".join(as_text(HEAD, LINES, Summing()))
-    assert "Receipt of 2026-01-31 for Central <b> (CENTRAL), revision 2" in text
-    assert "2 studies, 2 series, 3 instances, 305 B" in text
-
-
-@pytest.mark.parametrize("text", ["", "31.01.2026", "2026-13-01", "2026-1-1", "99999999", "1900-01-01", "²026-01-01"])
-def test_what_is_no_day_is_said(text: str) -> None:
-    with pytest.raises(UsageError):
-        parse_day(text)
-
-
-def test_days_as_they_are_typed() -> None:
-    assert parse_day("2026-01-31") == parse_day("20260131") == date(2026, 1, 31)
-    assert parse_day("yesterday") == YESTERDAY
-    with pytest.raises(UsageError, match="still to come"):
-        parse_day((TODAY + timedelta(days=1)).isoformat())
-
+from tests.spooling import Intake
 
 # -- when it is made
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from noctis.users.roles import Role
 from noctis.web.access import COOKIE
@@ -15,6 +15,8 @@ from tests.support import free_port, listens, wait_for
 from tests.system.conftest import MakeNoctis, Noctis
 
 PASSWORD = "correct horse battery staple"
+
+expect.set_options(timeout=30_000)  # milliseconds: the machine does other things besides
 
 
 @pytest.fixture(scope="session")
