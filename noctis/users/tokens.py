@@ -110,6 +110,12 @@ class Tokens:
                 query = query.where(Account.id == account_row(session, account).id)
             return [token_of(row) for row in connection.execute(query)]
 
+    def is_in_force(self, token: int) -> bool:
+        """Whether it is there, and has not expired."""
+        with reading(self._engine) as connection:
+            row = connection.execute(token_rows().where(ApiToken.id == token)).first()
+        return row is not None and not token_of(row).is_expired
+
     def add(self, account: str, name: str, *, days: int | None = None, read_only: bool = False) -> NewToken:
         """A new token of this user.
 

@@ -353,14 +353,18 @@ def series_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, se
 
 
 def _still(site: Site, caller: Caller) -> Callable[[], bool]:
-    """Whether the account is what it was when the download began; with the database away it is believed to be."""
+    """Whether the account is what it was when the download began, and the token in force that was shown for it.
+
+    With the database away both are believed to be.
+    """
 
     def state() -> tuple[object, ...] | None:
         try:
             account = site.accounts(caller.name).get(caller.name)
         except NotFoundError:
             return None
-        return account.id, account.role, account.facility_id
+        shown = caller.token is None or site.tokens(caller.name).is_in_force(caller.token.id)
+        return account.id, account.role, account.facility_id, shown
 
     began = state()
 

@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from noctis.users.bearers import ADDRESS_FAILURES_MAX
 from noctis.users.roles import Role
-from noctis.web.access import COOKIE
+from noctis.web.access import COOKIE, Caller
+from noctis.web.api.images import _still
 from noctis.web.app import create_app
 from noctis.web.site import Site
 from tests.integration.users.test_tokens import shift
@@ -89,6 +90,15 @@ def test_it_ends_at_once(site: Site, anonymous: TestClient, ada: str) -> None:
     assert show(anonymous, ada).status_code == 200
     site.tokens("test").remove(only(site))
     assert show(anonymous, ada).status_code == 401
+
+
+def test_a_download_ends_with_the_token_that_it_was_asked_for_with(site: Site, ada: str) -> None:
+    held = site.bearers.holder(ada, "")
+    by_token, by_session = _still(site, Caller(held.account, held.token)), _still(site, Caller(held.account))
+    assert by_token()
+    site.tokens("test").remove(held.token.id)
+    assert not by_token()
+    assert by_session()
 
 
 def test_one_that_reads(site: Site, anonymous: TestClient) -> None:
