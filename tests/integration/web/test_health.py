@@ -186,7 +186,7 @@ def hanging(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     """A supervisor that takes connections and answers none of them; a database that never answers."""
     monkeypatch.setattr(probe, "PATIENCE_SECONDS", 0.2)
     free = threading.Event()
-    monkeypatch.setattr(module, "look_at_database", lambda _: free.wait())
+    monkeypatch.setattr(module, "look_at_database", lambda *_: free.wait())
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(settings.paths.control_socket))
         listening.listen(8)
