@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 
 from noctis.config import Settings
@@ -123,12 +124,14 @@ def reachable(engine: Engine) -> Iterator[None]:
     Raises
     ------
     DatabaseError
-        In place of `OperationalError` and its like.
+        In place of `OperationalError` and its like, and where all connections of the pool stay busy.
     """
     try:
         yield
     except DBAPIError as error:
         raise as_database_error(engine, error) from error
+    except PoolTimeoutError as error:
+        raise DatabaseError("all our connections to the database are busy", fix="try again in a moment") from error
 
 
 def as_database_error(engine: Engine, error: DBAPIError) -> DatabaseError:

@@ -63,23 +63,24 @@ def serve(sock: socket.socket) -> None:
         request, descriptor = got
         with bounded_time():
             answer = _answer(frames, request, descriptor)
-        sock.sendall(answer.encode())
+        sock.sendall(answer)
 
 
-def _answer(frames: Any, request: Request, descriptor: int) -> Answer:
+def _answer(frames: Any, request: Request, descriptor: int) -> bytes:
     from noctis.frames.picture import NoPictureError
 
     try:
         with os.fdopen(descriptor, "rb") as file:
             info, body = frames.picture(file, request)
-        return Answer("", info, body)
+        return Answer("", info, body).encode()
     except NoPictureError as error:
-        return Answer(str(error), {})
+        reason = str(error)
     except MemoryError:
         frames.forget()
-        return Answer("the frame is too large to be shown here", {})
-    except Exception as error:  # noqa: BLE001 - whatever a codec or pydicom finds in a stranger's file
-        return Answer(f"the pixel data cannot be decoded ({type(error).__name__})", {})
+        reason = "the frame is too large to be shown here"
+    except Exception as error:  # noqa: BLE001 - whatever a codec, pydicom or JSON finds in a stranger's file
+        reason = f"the pixel data cannot be decoded ({type(error).__name__})"
+    return Answer(reason, {}).encode()
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """A database that is damaged or held locked is an outage, and the message says what to do."""
 
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from noctis.config import Settings, load_settings
 from noctis.db import engine as engine_module
-from noctis.db.engine import make_engine, reachable
+from noctis.db.engine import make_engine, reachable, reading
 from noctis.errors import DatabaseError
 from noctis.repository.index import is_outage
 
@@ -63,3 +63,16 @@ def test_a_lock_that_is_held_for_long_is_an_outage(
     assert is_outage(raised.value)
     with other.begin() as connection:
         connection.execute(text("UPDATE facility SET enabled = enabled"))
+
+
+def test_connections_that_are_all_busy_are_an_outage(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = make_engine(settings)
+    monkeypatch.setattr(engine.pool, "_timeout", 0.05)
+    with ExitStack() as held:
+        with pytest.raises(DatabaseError, match="all our connections to the database are busy"):
+            while True:
+                held.enter_context(reading(engine))
+        held.pop_all().close()
+        with reading(engine) as connection:
+            assert connection.scalar(text("SELECT 1")) == 1
+    engine.dispose()

@@ -62,6 +62,18 @@ def test_it_is_warm_before_it_is_asked(pool: Pool) -> None:
     assert len(decoders()) == 1
 
 
+def test_what_no_answer_can_say_costs_a_picture_alone(pool: Pool, tmp_path: Path) -> None:
+    """Numbers that overflow: JSON has no infinity."""
+    made = pydicom.dcmread(CT)
+    made.RescaleSlope, made.RescaleIntercept = "1e308", "1e308"
+    made.save_as(tmp_path / "huge.dcm")
+    ask(pool)
+    before = decoders()
+    ask(pool, tmp_path / "huge.dcm")
+    assert ask(pool).reason == ""
+    assert decoders() == before
+
+
 def test_one_that_is_killed_costs_its_frame_and_the_next_gets_another(pool: Pool) -> None:
     ask(pool)
     (first,) = decoders()
