@@ -78,6 +78,6 @@ def test_an_older_schema_that_nobody_upgrades(engine: Engine, anonymous: TestCli
         connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
     answer = anonymous.get("/login")
     assert answer.status_code == 503
-    assert f"The database has schema 0003, this release wants {NEWEST}" in answer.text
+    assert f"the database has schema 0003, this release wants {NEWEST}" in answer.text
     assert "noctis db upgrade" in answer.text
     assert "Refresh" not in answer.headers
