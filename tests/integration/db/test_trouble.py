@@ -69,9 +69,10 @@ def test_connections_that_are_all_busy_are_an_outage(settings: Settings, monkeyp
     engine = make_engine(settings)
     monkeypatch.setattr(engine.pool, "_timeout", 0.05)
     with ExitStack() as held:
+        for _ in range(engine.pool.size() + engine.pool._max_overflow):
+            held.enter_context(reading(engine))
         with pytest.raises(DatabaseError, match="all our connections to the database are busy"):
-            while True:
-                held.enter_context(reading(engine))
+            held.enter_context(reading(engine))
         held.pop_all().close()
         with reading(engine) as connection:
             assert connection.scalar(text("SELECT 1")) == 1
