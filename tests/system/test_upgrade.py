@@ -7,8 +7,10 @@ import signal
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy import Engine, text
 
@@ -160,25 +162,47 @@ def test_receiving_does_not_wait_for_the_upgrade(old: Old) -> None:
     assert noctis.events("process.crashed") == []
 
 
+def held_in_the_middle(noctis: Noctis) -> int:
+    """Start, and stop the clock of the upgrade's process (SIGSTOP) when some of the words are written; its pid."""
+    note = noctis.settings.paths.run / "upgrade.json"
+    noctis.start()
+    wait_for(lambda: note.exists() and json.loads(note.read_text())["done"] > 0, seconds=60, what="some of the words")
+    (pid,) = (each.pid for each in psutil.Process(noctis.pid).children() if each.name().startswith("noctis:upgrade"))
+    os.kill(pid, signal.SIGSTOP)
+    assert 0 < json.loads(note.read_text())["done"] < STUDIES
+    assert schema(noctis) == OLDER
+    return pid
+
+
+def let_it_meet_its_end(pid: int) -> None:
+    """Go on with a process that was held, once it was sent SIGTERM: it does nothing else any more.
+
+    The kernel itself goes on with one whose parent was killed.
+    """
+
+    def is_sent() -> bool:
+        try:
+            lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return bool(int(lines["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1)
+
+    wait_for(is_sent, what="SIGTERM")
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
 @pytest.mark.parametrize("whom", ["child", "parent"])
 def test_a_kill_in_the_middle_of_it_undoes_it_and_it_begins_anew(old: Old, whom: str) -> None:
     noctis = old(STUDIES)
-    note = noctis.settings.paths.run / "upgrade.json"
-
-    def in_the_middle() -> bool:
-        return note.exists() and json.loads(note.read_text())["done"] > 0
-
-    noctis.start()
-    wait_for(in_the_middle, seconds=60, what="some words to be written")
-    pid = upgrade_pid(noctis)
-    assert pid is not None
+    pid = held_in_the_middle(noctis)
     if whom == "child":
         os.kill(pid, signal.SIGKILL)
     else:
         noctis.kill()
-    assert schema(noctis) == OLDER
-    if whom == "parent":
+        let_it_meet_its_end(pid)
         wait_for(lambda: not noctis.processes(), what="the children to follow")
+        assert schema(noctis) == OLDER
         assert noctis.query("SELECT count(*) FROM study") == [(STUDIES,)]
         noctis.start()
     acknowledged = send(noctis, 3)
@@ -189,10 +213,10 @@ def test_a_kill_in_the_middle_of_it_undoes_it_and_it_begins_anew(old: Old, whom:
 
 def test_a_stop_in_the_middle_of_it(old: Old) -> None:
     noctis = old(STUDIES)
-    note = noctis.settings.paths.run / "upgrade.json"
-    noctis.start()
-    wait_for(lambda: note.exists() and json.loads(note.read_text())["done"] > 0, seconds=60, what="the words")
-    assert noctis.stop() == 0
+    pid = held_in_the_middle(noctis)
+    noctis.signal(signal.SIGTERM)
+    let_it_meet_its_end(pid)
+    assert noctis.wait_gone() == 0
     assert schema(noctis) == OLDER
     assert not noctis.processes()
     noctis.start()
