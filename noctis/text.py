@@ -1,4 +1,4 @@
-"""Sizes and times as people read them, on a terminal and on a page."""
+"""Numbers, sizes and times as people read them, on a terminal and on a page."""
 
 from datetime import UTC, datetime
 
@@ -11,6 +11,11 @@ def size(count: int | float | None) -> str:
             return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1000
     return ""
+
+
+def counted(number: int | None, one: str, many: str = "") -> str:
+    """So many of them: `1 instance`, `2 instances`, `3 studies` (for `many`)."""
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def moment(text: object) -> str:

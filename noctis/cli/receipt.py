@@ -8,6 +8,7 @@ import click
 
 from noctis.cli.common import App, json_option, plain
 from noctis.errors import UsageError
+from noctis.text import counted
 
 
 @click.command()
@@ -75,7 +76,8 @@ def _send(app: App, slug: str, date: str, to: tuple[str, ...]) -> None:
         if not re.fullmatch(EMAIL, each):
             raise UsageError(f"{each!r} is no e-mail address")
     count = send_again(app.engine(), app.settings, slug, parse_day(date), list(to))
-    click.echo(f"The receipt is on its way to {count} addresses; noctis notification list shows what becomes of it.")
+    where = counted(count, "address", "addresses")
+    click.echo(f"The receipt is on its way to {where}; noctis notification list shows what becomes of it.")
 
 
 @contextmanager

@@ -113,7 +113,8 @@ def render(document: dict[str, Any]) -> Any:
             colour = "red" if each["stops"] else "yellow"
             lines.append(f"tls       [{colour}]{safe(each['sentence'])}[/{colour}]: {safe(each['fix'])}")
     if (web := document["web"]) is not None:
-        lines.append(f"web       {web['state']}, {safe(web['url'])} {safe(web['last_error'])}")
+        error = web["last_error"].partition("\n")[0]
+        lines.append(f"web       {web['state']}, {safe(web['url'])} {safe(error)}")
     if (audit := document["audit"]) is not None:
         waits = f", for {audit['waiting_seconds']} s" if audit.get("waiting_seconds") is not None else ""
         lines.append(

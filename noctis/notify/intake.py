@@ -16,7 +16,7 @@ from noctis.notifications import Kind
 from noctis.notify import outbox
 from noctis.notify.outbox import News
 from noctis.notify.rules import Rules
-from noctis.text import size
+from noctis.text import counted, size
 
 NOTICE: Table = Notice.__table__  # type: ignore[assignment]
 TAKEN_MAX = 500  # in one transaction
@@ -102,15 +102,16 @@ def _complete(facility: str, data: dict[str, Any]) -> str:
     modalities = " ".join(data.get("modalities", ())) or "no modality"
     late = f", {data['late_instances']} of them late" if data.get("late_instances") else ""
     return (
-        f"'{facility}': the study {data.get('study_instance_uid')} is complete: {data.get('instances')} instances in "
-        f"{data.get('series')} series, {size(data.get('bytes'))}, {modalities}{late}"
+        f"'{facility}': the study {data.get('study_instance_uid')} is complete: "
+        f"{counted(data.get('instances'), 'instance')} in {data.get('series')} series, "
+        f"{size(data.get('bytes'))}, {modalities}{late}"
     )
 
 
 def _late(facility: str, data: dict[str, Any]) -> str:
     return (
-        f"'{facility}': {data.get('instances')} instances came for the study {data.get('study_instance_uid')}, which "
-        f"was complete; {data.get('late_instances')} in all came late"
+        f"'{facility}': {counted(data.get('instances'), 'instance')} came for the study "
+        f"{data.get('study_instance_uid')}, which was complete; {data.get('late_instances')} in all came late"
     )
 
 
@@ -120,6 +121,6 @@ def _quarantined(rows: list[Any]) -> News:
         reasons.update(row.detail.get("reasons", {}))
     listed = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common())
     at: datetime = rows[-1].at
-    sentence = f"'{rows[0].name}': {reasons.total()} instances went to quarantine: {listed}"
+    sentence = f"'{rows[0].name}': {counted(reasons.total(), 'instance')} went to quarantine: {listed}"
     data = {"instances": reasons.total(), "reasons": dict(reasons)}
     return News(Kind.QUARANTINE, at, sentence, data, rows[0].facility_id)

@@ -21,7 +21,7 @@ from noctis.notify.conditions import Observation
 from noctis.repository.room import Room, Space
 from noctis.silence import Watch
 from noctis.supervisor.control import Control
-from noctis.text import duration, size
+from noctis.text import counted, duration, size
 from noctis.tls import known
 
 GOOD = ("running", "idle")  # states of a listener
@@ -221,7 +221,8 @@ def refusals(connection: Connection, settings: Settings, window: RefusalWindow, 
             yield Observation(
                 f"refusals:{port}:*",
                 together,
-                f"{total} callers were turned away at {where} from {len(sums)} addresses within {within}",
+                f"{counted(total, 'call')} turned away at {where} "
+                f"from {counted(len(sums), 'address', 'addresses')} within {within}",
                 f"few callers are turned away at {where} any more",
                 facility_id,
                 {"port": port, "count": total, "seconds": seconds, "addresses": _most(sums)},

@@ -12,7 +12,7 @@ from typing import Any
 from noctis.config import Settings
 from noctis.errors import StorageError
 from noctis.receipts.day import StudyLine, Summing, Totals, bounds
-from noctis.text import moment, size
+from noctis.text import counted, moment, size
 
 VERSION = 1
 COLUMNS = tuple(StudyLine.__dataclass_fields__)
@@ -86,8 +86,9 @@ def as_text(head: Head, lines: Iterable[StudyLine], summing: Summing) -> Iterato
 def summary(totals: Totals) -> str:
     """The sums, for people."""
     return (
-        f"{totals.studies} studies, {totals.series} series, {totals.instances} instances, {size(totals.bytes)} "
-        f"({totals.bytes} bytes)\nSHA-256 of the day: {totals.sha256}"
+        f"{counted(totals.studies, 'study', 'studies')}, {totals.series} series, "
+        f"{counted(totals.instances, 'instance')}, {size(totals.bytes)} ({totals.bytes} bytes)\n"
+        f"SHA-256 of the day: {totals.sha256}"
     )
 
 

@@ -13,6 +13,7 @@ from functools import reduce
 
 from sqlalchemy import Engine
 
+from noctis import errands
 from noctis.config import Settings
 from noctis.errors import NoctisError
 from noctis.silence import odds, store, words
@@ -93,7 +94,7 @@ class Watch:
         if self._not_older(seconds) is None:
             if self._refreshing.acquire(blocking=False):
                 self._looked.clear()
-                threading.Thread(target=self._refresh, name="silence", daemon=True).start()
+                errands.start(self._refresh, "silence")
             if patience and self._looked.wait(patience):
                 return self._last[2]
         return found

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from noctis import errands
 from noctis.errors import NoctisError
 
 Key = TypeVar("Key")
@@ -85,7 +86,7 @@ class Cache(Generic[Key, Value]):
                 finally:
                     entry.lock.release()
 
-            threading.Thread(target=work, name="cache", daemon=True).start()
+            errands.start(work, "cache")
 
     def _said(self, entry: _Entry[Value]) -> Value:
         if entry.error is not None:

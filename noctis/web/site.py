@@ -1,6 +1,5 @@
 """What every handler shares: the settings, the database, the supervisor, the facilities as listeners know them."""
 
-import threading
 import time
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from noctis import errands
 from noctis.config import Settings
 from noctis.db import migrate, upgrading
 from noctis.db.engine import make_engine
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 JOURNAL = "web"
 ALARMS_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
 LOOK_SECONDS = 5.0  # between two looks at the schema of a database that is away
 
 
@@ -144,7 +145,7 @@ class Site:
 
     def warm(self) -> None:
         """Learn the habits before somebody asks: of hundreds of senders that takes a second."""
-        threading.Thread(target=self.alarms, args=(None,), name="silence", daemon=True).start()
+        errands.start(lambda: self.alarms(None), "silence")
 
     def alarms(self, facility: str | None) -> int:
         """How many silences (of this facility alone; None: of all) somebody should look at; as of the last minute."""
@@ -192,6 +193,7 @@ class Site:
         self.sampler.close()
         self.frames.close()
         self.jobs.close()
+        errands.finish(CLOSE_SECONDS)  # they hold connections to the database
         if "engine" in self.__dict__:
             self.engine.dispose()
         if "observed" in self.__dict__:

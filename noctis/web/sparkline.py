@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from noctis.text import counted
+
 WIDTH, HEIGHT = 90, 24
 POINTS = 30  # as many as can be told apart: each is the sum of two minutes
 
@@ -20,4 +22,8 @@ def points(minutes: Sequence[int]) -> str:
 def sentence(minutes: Sequence[int]) -> str:
     """The same for who does not see it."""
     total = sum(minutes)
-    return f"{total} instances in the last hour, at most {max(minutes)} a minute" if total else "none in the last hour"
+    return (
+        f"{counted(total, 'instance')} in the last hour, at most {max(minutes)} a minute"
+        if total
+        else "none in the last hour"
+    )

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from noctis import __version__
 from noctis.facilities.snapshot import SnapshotReader
 from noctis.repository import study_details
-from noctis.text import ago, duration, moment, size
+from noctis.text import ago, counted, duration, moment, size
 from noctis.users.roles import Right
 
 FOLDER = Path(__file__).parent / "templates"
@@ -31,6 +31,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
+        "counted": counted,
         "size": size,
         "moment": moment,
         "ago": ago,

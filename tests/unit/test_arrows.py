@@ -11,7 +11,7 @@ import noctis
 # From the bottom to the top. Names that stand together on one line in one string know each other; the others of a
 # layer do not. A module of its own line beside its package's is named with it.
 LAYERS = (
-    ("errors", "files", "notifications", "priority", "scu", "stop", "text"),
+    ("errands", "errors", "files", "notifications", "priority", "scu", "stop", "text"),
     ("home", "locks", "sections"),
     ("config",),
     ("observability",),

@@ -158,5 +158,6 @@ def test_empty_lists_say_so(noctis: Call) -> None:
     noctis("db", "upgrade")
     assert "Add one" in noctis("facility", "list").out
     assert noctis("refusal", "list").out == "Nobody was turned away.\n"
-    for noun in ("study", "refusal", "quarantine", "event", "association", "instance"):
+    for noun in ("study", "refusal", "quarantine", "association", "instance"):
         assert noctis(noun, "list", "--json").json == []
+    assert [each["action"] for each in noctis("event", "list", "--json").json] == ["database.upgraded"]

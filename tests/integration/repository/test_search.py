@@ -112,7 +112,9 @@ def test_the_migration_goes_in_batches(empty_database_url: str, monkeypatch: pyt
             values = {"facility_id": 1, "study_instance_uid": f"1.{number}", "patient_name": f"n{number}"}
             connection.execute(insert(Study).values(values | {"first_received": CAME, "last_received": CAME}))
         monkeypatch.setattr(migration, "BATCH", 10)
-        migration._fill(connection)
+        told: list[tuple[int, int]] = []
+        migration._fill(connection, lambda _step, done, of: told.append((done, of)))
+        assert told == [(0, 25), (10, 25), (20, 25), (25, 25)]
     assert [word for _, word in words(engine)] == sorted(f"n{number}" for number in range(25)) or len(
         words(engine)
     ) == 25

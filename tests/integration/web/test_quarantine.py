@@ -245,7 +245,7 @@ def test_filters_and_pages(site: Site, intake: Intake, admin: TestClient) -> Non
     assert admin.get("/api/v1/quarantine", params={"since": "x"}).status_code == 422
     assert admin.get("/api/v1/quarantine", params={"facility": "nobody"}).status_code == 404
     wrong = admin.get("/quarantine", params={"reason": "x"})
-    assert (wrong.status_code, "There is no such reason" in wrong.text) == (200, True)
+    assert (wrong.status_code, "there is no such reason" in wrong.text) == (200, True)
 
 
 def test_the_table_is_made_true_when_a_folder_has_changed_and_not_else(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import structlog
 from alembic import context, op
 
+from noctis.db.migrate import Tell
 from noctis.repository.words import study_words, terms
 
 revision = "0004"
@@ -33,8 +34,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("term", "study_id", "facility_id", name=op.f("pk_study_term")),
         sqlite_with_rowid=False,
     )
-    _fill(op.get_bind())
-    _tell("sorting the studies", 0, 0)
+    tell = context.config.attributes.get("tell") or _to_nobody
+    _fill(op.get_bind(), tell)
+    tell("sorting the studies", 0, 0)
     op.drop_index(op.f("ix_study_facility_id_patient_id"), "study")
     op.drop_index(op.f("ix_study_study_date"), "study")
     op.create_index(op.f("ix_study_facility_id_id"), "study", ["facility_id", "id"])
@@ -42,7 +44,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_study_facility_id_study_date_id"), "study", ["facility_id", "study_date", "id"])
 
 
-def _fill(connection: sa.Connection) -> None:
+def _fill(connection: sa.Connection, tell: Tell) -> None:
     """The words of the studies that are there already."""
     names = ("patient_name", "patient_id", "accession_number", "study_description", "modalities", "words")
     study: Any = sa.table("study", *map(sa.column, ("id", "facility_id", *names)))
@@ -52,7 +54,7 @@ def _fill(connection: sa.Connection) -> None:
     total = connection.scalar(sa.select(sa.func.count()).select_from(study)) or 0
     update = sa.update(study).where(study.c.id == sa.bindparam("key")).values(words=sa.bindparam("found"))
     done, last = 0, 0
-    _tell("the words of studies", done, total)
+    tell("the words of studies", done, total)
     while rows := connection.execute(sa.select(study).where(study.c.id > last).order_by(study.c.id).limit(BATCH)).all():
         found = [(row, study_words(row._asdict())) for row in rows]
         connection.execute(update, [{"key": row.id, "found": words} for row, words in found])
@@ -65,9 +67,8 @@ def _fill(connection: sa.Connection) -> None:
             connection.execute(sa.insert(term), sorted(new, key=lambda row: row["term"]))
         done, last = done + len(rows), rows[-1].id
         log.info("migration.words", studies=done, of=total)
-        _tell("the words of studies", done, total)
+        tell("the words of studies", done, total)
 
 
-def _tell(step: str, done: int, of: int) -> None:
-    if tell := context.config.attributes.get("tell"):
-        tell(step, done, of)
+def _to_nobody(_step: str, _done: int, _of: int) -> None:
+    """Nobody asked to be told."""
