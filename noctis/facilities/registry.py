@@ -24,6 +24,7 @@ from noctis.facilities import snapshot as snapshots
 from noctis.facilities.bindings import unbind_device
 from noctis.facilities.recognition import strip_title
 from noctis.facilities.records import CHOICES, DeviceRecord, FacilityRecord
+from noctis.text import counted
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,7 @@ class Registry:
             )
             if studies and not keep_studies:
                 raise ConflictError(
-                    f"'{facility.name}' has {studies} studies",
+                    f"'{facility.name}' has {counted(studies, 'study', 'studies')}",
                     fix=f"noctis facility remove {facility.slug} --keep-studies   (or only: noctis facility disable "
                     f"{facility.slug})",
                 )

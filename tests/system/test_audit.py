@@ -108,7 +108,12 @@ def test_the_server_and_the_service_are_away_for_a_while(
     killed = noctis.control_status()["audit"]["pid"]
     os.kill(killed, signal.SIGKILL)
     wait_for(lambda: noctis.control_status()["audit"]["pid"] not in (None, killed), what="another process")
-    wait_for(lambda: (noctis.control_status()["audit"]["waiting_seconds"] or 0) > 0, what="an outage")
+
+    def is_back_and_waits() -> bool:
+        audit = noctis.control_status()["audit"]
+        return audit["state"] == "running" and (audit["waiting_seconds"] or 0) > 0
+
+    wait_for(is_back_and_waits, what="an outage")
     monkeypatch.setattr(findings, "AUDIT_LATE_SECONDS", 0)
     (finding,) = findings.check_audit(noctis.settings)
     assert not finding.well

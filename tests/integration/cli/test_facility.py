@@ -140,7 +140,7 @@ def test_one_with_studies_is_removed_only_when_told(noctis: Call, tmp_path: Path
     write_study(tmp_path / "a", 1)
     noctis("import", "central", tmp_path / "a")
     answer = noctis("facility", "remove", "central", code=2)
-    assert "'Central' has 1 studies" in answer.err
+    assert "'Central' has 1 study" in answer.err
     assert "--keep-studies" in answer.err
     noctis("facility", "remove", "central", "--keep-studies")
     assert len(noctis("study", "list", "--json").json) == 1

@@ -62,7 +62,7 @@ def test_a_receipt_as_text_json_and_csv(noctis: Call) -> None:
     today = datetime.now().astimezone().date().isoformat()
     text = noctis("receipt", "central", "today").out
     assert f"Receipt of {today} for Central" in text
-    assert "1 studies, 1 series, 2 instances" in text
+    assert "1 study, 1 series, 2 instances" in text
     document = noctis("receipt", "Central", today, "--json").json
     assert document["totals"]["instances"] == 2
     (row,) = csv.DictReader(io.StringIO(noctis("receipt", "central", today, "--csv").out))

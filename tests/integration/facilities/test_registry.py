@@ -97,7 +97,7 @@ def test_a_facility_with_studies_is_removed_only_when_told_to_keep_them(registry
             ),
             {"id": facility.id},
         )
-    with pytest.raises(ConflictError, match="has 1 studies"):
+    with pytest.raises(ConflictError, match="has 1 study"):
         registry.remove("central")
     registry.remove("central", keep_studies=True)
     assert registry.all() == []
