@@ -1,9 +1,9 @@
 """Events as they are asked for: who did what, the latest first, quick at millions of rows.
 
 There are few different actions: those of a filter are looked up first, and of each its latest events come by an index
-of actor, facility or nothing, the action and the time. An actor within a facility has no such index, nor has what is no
-mere look. These are looked for within `WINDOW` events (of the facility) at once, again and again until a page is
-full or `SECONDS` are over; then the page says how far back was looked, and the next one goes on from there.
+of actor, facility or nothing, the action and the time. An actor within a facility has no such index: it is looked for
+within `WINDOW` events (of the facility) at once, again and again until a page is full or `SECONDS` are over; then the
+page says how far back was looked, and the next one goes on from there.
 """
 
 import time
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Select, and_, select, text, union_all
+from sqlalchemy import ColumnElement, Connection, Engine, Select, select, text, union_all
 
 from noctis.db.engine import reading
 from noctis.db.models import Event, Facility
@@ -58,9 +58,7 @@ def page(engine: Engine, wanted: EventFilter, limit: int, after: str | None = No
     rows: list[dict[str, Any]] = []
     deadline = time.monotonic() + SECONDS
     with reading(engine) as connection:
-        names = _actions(connection, wanted.action or "") if wanted.action or wanted.actor else []
-        if wanted.changes:
-            names = [each for each in names if not each.startswith(LOOKED)]
+        names = _actions(connection, wanted) if wanted.action or wanted.actor or wanted.changes else []
         while True:
             found, end = _look(connection, wanted, names, limit + 1 - len(rows), after)
             rows += found
@@ -91,18 +89,15 @@ def _look(
     """Up to `limit` events behind a mark, and where to go on if that was not all there is to look at."""
     bounds = [*wanted.times(), *keyset.behind(Event.at, Event.id, after)]
     of_actor, of_facility = Event.actor == wanted.actor, Event.facility_id == wanted.facility_id
-    changed = [~Event.action.startswith(LOOKED)] if wanted.changes else []
+    by_action = bool(wanted.action) or wanted.changes
     if wanted.actor and wanted.facility_id is not None:
-        rest = and_(of_actor, *changed)
-        return _look_within(connection, [of_facility, *bounds], names if wanted.action else None, rest, limit)
+        return _look_within(connection, [of_facility, *bounds], names if by_action else None, of_actor, limit)
     if wanted.actor:
         bounds.append(of_actor)
     elif wanted.facility_id is not None:
         bounds.append(of_facility)
-    if changed and not wanted.actor and not wanted.action:
-        return _look_within(connection, bounds, None, changed[0], limit)
     ids = select(Event.id.label("id")).where(*bounds).order_by(*_ORDER).limit(limit)
-    if wanted.actor or wanted.action:
+    if wanted.actor or by_action:
         if not names:
             return [], None
         ids = _of_actions(bounds, names, limit)
@@ -181,8 +176,10 @@ def _names(connection: Connection, column: str) -> list[str]:
     return list(connection.scalars(text(_LEAPS.format(column=column, limit=NAMES_MAX))))
 
 
-def _actions(connection: Connection, beginning: str) -> list[str]:
-    return [name for name in _names(connection, "action") if name.startswith(beginning)]
+def _actions(connection: Connection, wanted: EventFilter) -> list[str]:
+    """The actions of a filter."""
+    found = [name for name in _names(connection, "action") if name.startswith(wanted.action or "")]
+    return [name for name in found if not (wanted.changes and name.startswith(LOOKED))]
 
 
 def names(engine: Engine) -> tuple[list[str], list[str]]:

@@ -77,6 +77,19 @@ def test_filters_page_by_page(window: int, history: Site, admin: TestClient, mon
     assert subjects(admin, **times, who="user0") == expected(lambda n: 20 <= n < 40 and n % 3 == 0)
 
 
+def test_changes_are_found_below_whatever_number_of_looks(
+    history: Site, admin: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "WINDOW", 5)
+    monkeypatch.setattr(events, "SECONDS", 0.0)
+    look = {"at": BASE + timedelta(days=1), "actor": "user1", "action": "query.study", "subject": "s0", "detail": {}}
+    with history.engine.begin() as connection:
+        connection.execute(insert(Event), [look] * 50)
+    page = admin.get("/api/v1/events", params={"looked": "false", "limit": "17"}).json()
+    latest = expected(lambda n: action(n) != "query.study")[:15]
+    assert [int(each["subject"][1:]) for each in page["items"] if each["subject"][1:].isdigit()][:15] == latest
+
+
 def test_the_page_is_about_changes_and_who_looked_is_asked_for(history: Site, admin: TestClient) -> None:
     def actions(**query: str) -> set[str]:
         page = admin.get("/events.csv", params=query)
