@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,7 @@ import structlog
 from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench import machine
-from bench.archiving import fresh_database
+from bench import databases, machine
 from bench.machine import Scratch
 from bench.pages_fill import Filled, fill
 from bench.report import Table, as_markdown, show_tables
@@ -41,7 +40,6 @@ from noctis.users.accounts import Accounts
 from noctis.users.roles import Role
 
 WANTED_MS = 100.0
-STUDIES = 1_000_000
 START_SECONDS = 60.0
 USER, PASSWORD = "bench", "correct horse battery staple"
 # Pages without parameters. One that this release has not is left out, and named.
@@ -295,43 +293,16 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench --pages", description="Measure the pages and the search on a large index."
     )
-    parser.add_argument("--studies", type=int, default=STUDIES, metavar="N", help=f"rows of the index ({STUDIES:,})")
+    databases.add_arguments(parser)
     parser.add_argument("--repeat", type=int, default=20, metavar="N", help="how often each path is asked for (20)")
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both", help="which (both)")
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        help="a PostgreSQL server whose user may create databases; without one, the tests' is started",
-    )
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where all is stored (default: temporary folder)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, for machines")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables, for documents")
     return parser
 
 
 def _runs(options: argparse.Namespace, scratch: Scratch, console: Console) -> Iterator[Run]:
-    for database in ("SQLite", "PostgreSQL"):
-        if options.database not in (database.lower(), "both"):
-            continue
-        with ExitStack() as stack:
-            url = None
-            if database == "PostgreSQL":
-                url = stack.enter_context(
-                    fresh_database(options.database_url or stack.enter_context(server()), "pages")
-                )
-            home = str(scratch.store())
-            settings = load_settings(options={"home": home, "database": {"url": url}})
-            settings.paths.create()
-            yield measure(database, settings, options.studies, max(1, options.repeat), console)
-
-
-@contextmanager
-def server() -> Iterator[str]:
-    """The tests' PostgreSQL server, in its own defaults."""
-    from tests.postgres import PostgresServer
-
-    with closing(PostgresServer()) as server:
-        yield server.url("postgres")
+    for database, url in databases.chosen(options, "pages"):
+        settings = load_settings(options={"home": str(scratch.store()), "database": {"url": url}})
+        settings.paths.create()
+        yield measure(database, settings, options.studies, max(1, options.repeat), console)
 
 
 def main() -> int:

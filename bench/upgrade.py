@@ -15,7 +15,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,10 +24,8 @@ from rich.console import Console
 from sqlalchemy import Engine, insert
 from sqlalchemy.exc import SQLAlchemyError
 
-from bench import machine
-from bench.archiving import fresh_database
+from bench import databases, machine
 from bench.machine import Scratch
-from bench.pages import server
 from bench.pages_fill import FACILITIES, Filled, fill
 from bench.receivers import free_ports
 from bench.report import Table, as_markdown, show_tables
@@ -42,7 +39,6 @@ from noctis.errors import NoctisError
 from noctis.facilities.snapshot import Facility, SnapshotReader
 from noctis.facilities.watcher import refresh
 
-STUDIES = 1_000_000
 ASSOCIATIONS = 200_000  # as many as are kept
 OLDER = "0003"
 PAUSE_SECONDS = 0.02  # between two echoes
@@ -196,43 +192,28 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="scripts/bench --upgrade", description="Measure how soon an upgraded Noctis answers on a large index."
     )
-    parser.add_argument("--studies", type=int, default=STUDIES, metavar="N", help=f"rows of the index ({STUDIES:,})")
-    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both", help="which (both)")
-    parser.add_argument(
-        "--database-url",
-        metavar="URL",
-        help="a PostgreSQL server whose user may create databases; without one, the tests' is started",
-    )
+    databases.add_arguments(parser)
     parser.add_argument("--checkout", type=Path, metavar="DIR", help="whose Noctis is started (this one)")
-    parser.add_argument("--scratch", type=Path, metavar="DIR", help="where all is stored (default: temporary folder)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures, for machines")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables, for documents")
     return parser
 
 
 def _runs(options: argparse.Namespace, scratch: Scratch, console: Console) -> Iterator[Run]:
-    for database in ("SQLite", "PostgreSQL"):
-        if options.database not in (database.lower(), "both"):
-            continue
-        with ExitStack() as stack:
-            url = None
-            if database == "PostgreSQL":
-                url = stack.enter_context(fresh_database(options.database_url or stack.enter_context(server()), "up"))
-            home, port = scratch.store(), free_ports(FACILITIES + 1)
-            settings = load_settings(
-                options={
-                    "home": str(home),
-                    "database": {"url": url},
-                    "server": {"port": port, "bind": "127.0.0.1"},
-                    "facilities": {"first_port": port + 1, "last_port": port + FACILITIES},
-                }
-            )
-            settings.paths.create()
-            begun = time.monotonic()
-            make_older(settings, options.studies)
-            console.print(f"{database}: made in {time.monotonic() - begun:.0f} s", highlight=False)
-            run = Run(database, options.studies, OLDER, migrate.revisions()[-1])
-            yield measure(run, settings, options.checkout, home / "output.log")
+    for database, url in databases.chosen(options, "up"):
+        home, port = scratch.store(), free_ports(FACILITIES + 1)
+        settings = load_settings(
+            options={
+                "home": str(home),
+                "database": {"url": url},
+                "server": {"port": port, "bind": "127.0.0.1"},
+                "facilities": {"first_port": port + 1, "last_port": port + FACILITIES},
+            }
+        )
+        settings.paths.create()
+        begun = time.monotonic()
+        make_older(settings, options.studies)
+        console.print(f"{database}: made in {time.monotonic() - begun:.0f} s", highlight=False)
+        run = Run(database, options.studies, OLDER, migrate.revisions()[-1])
+        yield measure(run, settings, options.checkout, home / "output.log")
 
 
 def main() -> int:
