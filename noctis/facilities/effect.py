@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from noctis.facilities.snapshot import Facility
+from noctis.text import counted
 
 Plan = Mapping[str, Sequence[Mapping[str, Any]]]  # as `supervisor.plan.Plan.as_json`
 
@@ -82,11 +83,12 @@ def _drained(port: int, live: int) -> Effect:
 
 def _resized(before: Facility, after: Facility, live: int) -> list[Effect]:
     more = after.workers - before.workers
-    count, processes = abs(more), "process" if abs(more) == 1 else "processes"
     if more > 0:
-        text = f"{count} more {processes} will serve port {after.port}; those that run go on, and nobody is cut off."
+        processes = counted(more, "more process", "more processes")
+        text = f"{processes} will serve port {after.port}; those that run go on, and nobody is cut off."
         return [Effect(text)]
-    found = [Effect(f"{count} {processes} of port {after.port} will end; the others go on, and the port stays open.")]
+    processes = counted(-more, "process", "processes")
+    found = [Effect(f"{processes} of port {after.port} will end; the others go on, and the port stays open.")]
     if live:
         found.append(
             Effect(

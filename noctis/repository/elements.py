@@ -31,6 +31,7 @@ from noctis.repository.walk import (
     tag_name,
     unknown_vr,
 )
+from noctis.text import counted
 
 __all__ = ["Difference", "Element", "Kind", "Listing", "differences", "elements", "read_elements"]
 
@@ -278,10 +279,10 @@ class _Walk:
         if level.fragments:
             digest = self._digest(level.begin, position - level.begin)
             many = max(0, level.count - 1)  # the first is the offset table
-            text = f"{many} fragment{'' if many == 1 else 's'}, {position - level.begin} bytes"
+            text = f"{counted(many, 'fragment')}, {position - level.begin} bytes"
             self.found[level.row] = replace(row, vm=1, text=text, digest=digest)
         else:
-            text = f"{level.count} item{'' if level.count == 1 else 's'}"
+            text = counted(level.count, "item")
             self.found[level.row] = replace(row, vm=level.count, text=text)
 
     def _take(self, level: _Level, made: Element, value: int) -> None:
