@@ -140,13 +140,21 @@ class Decoder:
         self._end()
 
 
+class _Waiting:
+    """One that waits for a decoder; `wanted` asks whether somebody still waits for it."""
+
+    def __init__(self, wanted: Callable[[], bool]) -> None:
+        self.wanted = wanted
+        self.given_up = False
+
+
 class Pool:
     """The decoders. Safe from several threads."""
 
     def __init__(self, decoders: int = DECODERS) -> None:
         self._free = [Decoder() for _ in range(decoders)]
         self._changed = threading.Condition()
-        self._waiting = 0
+        self._waiting: set[_Waiting] = set()
         self._closed = False
         self._failed: OrderedDict[tuple[str, int], tuple[float, str]] = OrderedDict()
 
@@ -221,34 +229,49 @@ class Pool:
                 decoder.close()
 
     def _take(self, key: str, wanted: Callable[[], bool]) -> Decoder:
-        deadline = time.monotonic() + WAIT_SECONDS
         with self._changed:
             if not self._free:
-                if self._waiting >= WAITING_MAX or self._closed:
-                    raise BusyError
-                self._waiting += 1
-                try:
-                    while not self._free:
-                        self._changed.wait(LOOK_SECONDS)
-                        self._still(wanted, deadline)
-                finally:
-                    self._waiting -= 1
+                self._wait(wanted)
             # The one that has these bytes decoded, else the one that was used last: the others may end, idle.
             found = next((each for each in self._free if key and each.key == key), self._free[-1])
             self._free.remove(found)
             return found
 
-    def _still(self, wanted: Callable[[], bool], deadline: float) -> None:
-        if self._free:
-            return
-        if self._closed or time.monotonic() > deadline:
+    def _wait(self, wanted: Callable[[], bool]) -> None:
+        """Until there is a free one; the lock is held before and after."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        if len(self._waiting) >= WAITING_MAX:
+            # A browser that scrolls gives up more pictures than that before they would look by themselves.
+            self._look(list(self._waiting))
+        if len(self._waiting) >= WAITING_MAX or self._closed:
             raise BusyError
+        waiting = _Waiting(wanted)
+        self._waiting.add(waiting)
+        try:
+            while not self._free:
+                self._changed.wait(LOOK_SECONDS)
+                if not self._free and (self._closed or time.monotonic() > deadline):
+                    raise BusyError
+                if not self._free and not waiting.given_up:
+                    self._look([waiting])
+                if waiting.given_up:
+                    self._changed.notify()  # what woke him may have been meant for another
+                    raise GivenUpError
+        finally:
+            self._waiting.discard(waiting)
+
+    def _look(self, some: list[_Waiting]) -> None:
+        """Who of them is not waited for any more gives up his place; the lock is let go meanwhile."""
         self._changed.release()
         try:
-            if not wanted():
-                raise GivenUpError
+            gone = [each for each in some if not each.wanted()]
         finally:
             self._changed.acquire()
+        for each in gone:
+            each.given_up = True
+            self._waiting.discard(each)
+        if gone:
+            self._changed.notify_all()
 
     def close(self) -> None:
         """End the decoders that are free; the others end with their frames."""

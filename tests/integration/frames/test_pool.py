@@ -5,7 +5,7 @@ import signal
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -204,3 +204,44 @@ def test_no_more_wait_than_there_is_room_for_and_none_that_is_not_waited_for(
     decoder.send_signal(signal.SIGCONT)
     busy.join(20)
     assert answers[0].reason == ""
+
+
+def test_whoever_is_not_waited_for_any_more_leaves_his_place_to_the_next(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A browser that scrolls gives up picture after picture, sooner than each would look by itself."""
+    monkeypatch.setattr(module, "WAITING_MAX", 2)
+    monkeypatch.setattr(module, "LOOK_SECONDS", 30.0)
+    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
+    ask(pool)
+    (decoder,) = decoders()
+    decoder.send_signal(signal.SIGSTOP)
+    gone = threading.Event()
+    outcome: list[str] = []
+
+    def wait(name: str, wanted: Callable[[], bool]) -> threading.Thread:
+        def run() -> None:
+            try:
+                pool.picture(Request(1), lambda: os.open(CT, os.O_RDONLY), wanted)
+                outcome.append(f"{name} has it")
+            except GivenUpError:
+                outcome.append(f"{name} given up")
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        return thread
+
+    threads = [wait("first", lambda: True)]
+    wait_for(lambda: not pool._free, what="the decoder to be taken")
+    threads += [wait("gone", lambda: not gone.is_set()), wait("patient", lambda: True)]
+    wait_for(lambda: len(pool._waiting) == 2, what="two that wait")
+    with pytest.raises(BusyError):
+        ask(pool)
+    gone.set()
+    threads.append(wait("next", lambda: True))
+    wait_for(lambda: outcome == ["gone given up"], what="the place")
+    wait_for(lambda: len(pool._waiting) == 2, what="two that wait")
+    decoder.send_signal(signal.SIGCONT)
+    for each in threads:
+        each.join(20)
+    assert sorted(outcome[1:]) == ["first has it", "next has it", "patient has it"]
