@@ -108,10 +108,15 @@ def _spool_error(ground: Ground, calls: str, what: str) -> None:
     with injected(ground.pids("central"), calls, what):
         ground.refused(senders, A700, 30 if ground.long else 5)
         ground.more(others)
+        # Not after it: a call that strace lets go of half-way fails with another error.
+        wait_for(
+            lambda: "Input/output error" in (noctis.listener("central")["last_error"] or ""),
+            seconds=60,
+            what="the status to say so",
+        )
     ground.heal()
     ground.more(senders)
     assert not any(other.statuses or other.broken for other in others)
-    assert "Input/output error" in noctis.listener("central")["last_error"]
 
 
 @row("commit-error-now-and-then", "EIO at every third sync of the spool", means.tracing, only_long=True)

@@ -80,7 +80,7 @@ class Noctis:
         """Run `noctis …` to its end, whatever it returns."""
         command = [sys.executable, "-m", "noctis", *map(str, arguments)]
         done = subprocess.run(
-            command, input=stdin, capture_output=True, text=True, env=self.environment, timeout=120, check=False
+            command, input=stdin, capture_output=True, text=True, env=self.environment, timeout=300, check=False
         )
         privacy.look(done.stderr, f"noctis {' '.join(map(str, arguments))}")
         if arguments[0] in ("status", "check"):

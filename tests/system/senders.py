@@ -111,6 +111,7 @@ class StubbornSender(threading.Thread):
         limit: int | None = None,  # instances
         per_association: int | None = None,
         gate: threading.Event | None = None,  # with its association open it waits for it
+        rest_seconds: float = 0.0,  # after each instance that was acknowledged
     ) -> None:
         super().__init__(daemon=True)
         privacy.sent_values(("Yardstick^Yvonne", "YARD-0001", "19700101"))  # what bench.studies sends
@@ -121,6 +122,7 @@ class StubbornSender(threading.Thread):
         self._limit = limit
         self._per_association = per_association
         self._gate = gate
+        self._rest_seconds = rest_seconds
         self._stop_requested = threading.Event()
         self._base = seed * 10_000_000
         self._number = 10
@@ -169,6 +171,8 @@ class StubbornSender(threading.Thread):
                 self.seconds.append(time.monotonic() - begun)
                 self.acknowledged.append(uid)
                 self._number += 1
+                if self._rest_seconds:
+                    self._stop_requested.wait(self._rest_seconds)
             else:
                 self.statuses[status] += 1
                 self._stop_requested.wait(PAUSE_SECONDS)

@@ -51,7 +51,8 @@ def test_what_was_acknowledged_before_a_backup_is_in_it(make_noctis: MakeNoctis,
     folder = tmp_path / "backups"
     folder.mkdir(mode=0o700)
     dice = random.Random(time.time_ns())
-    loads = [StubbornSender(facility["port"], facility["ae_title"], seed) for seed in (1, 2)]
+    # At full speed they would store faster than a busy machine copies, and each backup would be larger than the last.
+    loads = [StubbornSender(facility["port"], facility["ae_title"], seed, rest_seconds=0.005) for seed in (1, 2)]
     for load in loads:
         load.start()
     promised: dict[str, set[str]] = {}
