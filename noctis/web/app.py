@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from anyio import to_thread
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -18,6 +19,7 @@ from noctis.web.prefix import Prefix
 from noctis.web.site import Site
 
 STATIC = Path(__file__).parent / "static"
+THREADS = 64  # requests at work; those that wait for decoders, elements or passwords (46 at the most) leave some over
 # modules with a `router`
 PAGES = (
     "account",
@@ -59,6 +61,7 @@ def create_app(site: Site) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         site: Site = app.state.site
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         site.sampler.start()
         site.warm()
         yield

@@ -14,8 +14,8 @@ from fastapi.responses import Response
 
 from noctis.errors import NotFoundError
 from noctis.frames.cache import key_of
-from noctis.frames.pool import GivenUpError
 from noctis.frames.protocol import Request as Wanted
+from noctis.frames.turns import GivenUpError
 from noctis.repository.archived import FileGoneError, open_archived
 from noctis.repository.images import ImageRow
 from noctis.web.site import Site
@@ -67,7 +67,7 @@ def picture(request: Request, site: Site, row: ImageRow, wanted: Wanted, *, vers
     found = site.pictures.get(key)
     if found is None:
         try:
-            answer = site.frames.picture(wanted, _opener(site, row), _asker(request))
+            answer = site.frames.picture(row.slug, wanted, _opener(site, row), _asker(request))
         except GivenUpError:
             return Response(status_code=204)  # nobody reads it
         if answer.reason:

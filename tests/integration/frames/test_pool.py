@@ -3,9 +3,8 @@
 import os
 import signal
 import struct
-import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,8 +14,8 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import RLELossless
 
-from noctis.frames import pool as module
-from noctis.frames.pool import BusyError, GivenUpError, Pool
+from noctis.frames import decoding
+from noctis.frames.pool import Pool
 from noctis.frames.protocol import Answer, Request
 from tests.samples import make_instance
 from tests.support import wait_for
@@ -32,7 +31,7 @@ def pool() -> Iterator[Pool]:
 
 
 def ask(pool: Pool, path: Path = CT, **wanted: object) -> Answer:
-    return pool.picture(Request(1, **wanted), lambda: os.open(path, os.O_RDONLY), lambda: True)  # type: ignore[arg-type]
+    return pool.picture("central", Request(1, **wanted), lambda: os.open(path, os.O_RDONLY), lambda: True)  # type: ignore[arg-type]
 
 
 def decoders() -> list[psutil.Process]:
@@ -86,20 +85,20 @@ def test_one_that_is_killed_costs_its_frame_and_the_next_gets_another(pool: Pool
 
 
 def test_one_that_hangs_is_ended(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(decoding, "ANSWER_SECONDS", 1.0)
     pool.warm()
     (decoder,) = wait_for(decoders, what="a decoder")
     decoder.send_signal(signal.SIGSTOP)
     assert "took too long" in ask(pool).reason
     wait_for(lambda: not decoder.is_running() or decoder.status() == psutil.STATUS_ZOMBIE, what="its end")
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 35.0)
+    monkeypatch.setattr(decoding, "ANSWER_SECONDS", 35.0)
     assert ask(pool).reason == ""
 
 
 def test_one_that_ended_for_want_of_work_is_not_missed(pool: Pool) -> None:
     ask(pool)
     (decoder,) = decoders()
-    sock = pool._free[0]._socket
+    sock = pool._turns._free[0]._socket
     assert sock is not None
     sock.shutdown(1)  # as if nothing had come for a while
     wait_for(lambda: not decoders(), what="its end")
@@ -162,86 +161,3 @@ def test_files_of_chance(pool: Pool, tmp_path: Path) -> None:
             answer = ask(pool, path)
             assert bool(answer.reason) != bool(answer.body)
     assert ask(pool).reason == ""
-
-
-def test_no_more_wait_than_there_is_room_for_and_none_that_is_not_waited_for(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "WAITING_MAX", 1)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.01)
-    ask(pool)
-    (decoder,) = decoders()
-    decoder.send_signal(signal.SIGSTOP)
-    answers: list[Answer] = []
-    busy = threading.Thread(target=lambda: answers.append(ask(pool)))
-    busy.start()
-    wait_for(lambda: not pool._free, what="the decoder to be taken")
-    asked = threading.Event()
-    gone = threading.Event()
-    outcome: list[str] = []
-
-    def wanted() -> bool:
-        asked.set()
-        return not gone.is_set()
-
-    def wait() -> None:
-        try:
-            pool.picture(Request(1), lambda: os.open(CT, os.O_RDONLY), wanted)
-        except GivenUpError:
-            outcome.append("given up")
-
-    waiting = threading.Thread(target=wait)
-    waiting.start()
-    assert asked.wait(10)
-    with pytest.raises(BusyError):
-        ask(pool)
-    gone.set()
-    waiting.join(10)
-    assert outcome == ["given up"]
-    monkeypatch.setattr(module, "WAIT_SECONDS", 0.05)
-    with pytest.raises(BusyError):
-        ask(pool)
-    decoder.send_signal(signal.SIGCONT)
-    busy.join(20)
-    assert answers[0].reason == ""
-
-
-def test_whoever_is_not_waited_for_any_more_leaves_his_place_to_the_next(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A browser that scrolls gives up picture after picture, sooner than each would look by itself."""
-    monkeypatch.setattr(module, "WAITING_MAX", 2)
-    monkeypatch.setattr(module, "LOOK_SECONDS", 30.0)
-    monkeypatch.setattr(module, "WAIT_SECONDS", 60.0)
-    ask(pool)
-    (decoder,) = decoders()
-    decoder.send_signal(signal.SIGSTOP)
-    gone = threading.Event()
-    outcome: list[str] = []
-
-    def wait(name: str, wanted: Callable[[], bool]) -> threading.Thread:
-        def run() -> None:
-            try:
-                pool.picture(Request(1), lambda: os.open(CT, os.O_RDONLY), wanted)
-                outcome.append(f"{name} has it")
-            except GivenUpError:
-                outcome.append(f"{name} given up")
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        return thread
-
-    threads = [wait("first", lambda: True)]
-    wait_for(lambda: not pool._free, what="the decoder to be taken")
-    threads += [wait("gone", lambda: not gone.is_set()), wait("patient", lambda: True)]
-    wait_for(lambda: len(pool._waiting) == 2, what="two that wait")
-    with pytest.raises(BusyError):
-        ask(pool)
-    gone.set()
-    threads.append(wait("next", lambda: True))
-    wait_for(lambda: outcome == ["gone given up"], what="the place")
-    wait_for(lambda: len(pool._waiting) == 2, what="two that wait")
-    decoder.send_signal(signal.SIGCONT)
-    for each in threads:
-        each.join(20)
-    assert sorted(outcome[1:]) == ["first has it", "next has it", "patient has it"]

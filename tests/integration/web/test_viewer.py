@@ -162,7 +162,6 @@ def test_a_broken_frame_is_a_reason_and_a_placeholder_that_has_it(filed: Site, a
 
 def test_when_all_decoders_are_busy_one_comes_again(filed: Site, admin: TestClient) -> None:
     filed.frames.close()
-    filed.frames._free.clear()
     answer = admin.get(picture())
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
 
