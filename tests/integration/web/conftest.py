@@ -12,6 +12,8 @@ from noctis.users.roles import Role
 from noctis.web.access import COOKIE
 from noctis.web.site import Site
 from tests.integration.web.application import create_app
+from tests.integration.web.viewed import file_images
+from tests.spooling import Intake
 
 PASSWORD = "correct horse battery staple"
 ORIGIN = "http://noctis.test"
@@ -61,3 +63,14 @@ def admin(log_in: LogIn) -> TestClient:
 def tell_listeners(site: Site) -> None:
     """As `noctis facility add` does: the snapshot is what the pages read of the facilities."""
     write_if_changed(site.home.snapshot, site.registry("test").snapshot)
+
+
+@pytest.fixture
+def filed(site: Site, registry: Registry) -> Iterator[Site]:
+    """With the images of `viewed`."""
+    registry.add("Central")
+    registry.add("North")
+    intake = Intake(site.settings)
+    file_images(site, intake)
+    yield site
+    intake.close()

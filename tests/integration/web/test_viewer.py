@@ -1,59 +1,27 @@
-"""The viewer's pages and its API: pictures, elements, downloads, and who may have them."""
+"""The viewer's pages and its API: pictures, elements, and who may have them (downloads: `test_downloads`)."""
 
 import io
 import json
-import os
 import re
 import zipfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from noctis.archiver.filing import Filer
 from noctis.db.engine import reading
 from noctis.db.models import Instance, Series, Study
 from noctis.facilities.registry import Registry
 from noctis.repository.journal import take
-from noctis.users.roles import Role
-from noctis.web import downloads, effort
+from noctis.web import effort
 from noctis.web.site import Site
 from tests.integration.web.conftest import LogIn
+from tests.integration.web.viewed import API, NAME, SERIES, STUDY, file_of
 from tests.samples import storable_files
 from tests.spooling import Intake, encode
-
-STUDY, SERIES = "1.2.826.7", "1.2.826.7.1"
-API = f"/api/v1/studies/central/{STUDY}"
-NAME = "<script>alert('x')</script>^Zoë"
-
-
-@pytest.fixture
-def filed(site: Site, registry: Registry) -> Iterator[Site]:
-    """Three images of one series at Central, whose numbers came in another order; one of the same UIDs at North."""
-    registry.add("Central")
-    registry.add("North")
-    intake = Intake(site.settings)
-    spooled = [
-        intake.instance(
-            study=STUDY,
-            series=SERIES,
-            sop_instance=f"{SERIES}.{number}",
-            number=number,
-            name=NAME,
-            pixels=bytes(range(256)) * 2,
-        )
-        for number in (3, 1, 2)
-    ]
-    spooled.append(
-        intake.instance(slug="north", study=STUDY, series=SERIES, sop_instance=f"{SERIES}.9", name="Kestrel^Nora")
-    )
-    Filer(site.engine, site.settings).file([(each.entry, None) for each in spooled])
-    yield site
-    intake.close()
 
 
 def picture(number: int = 1) -> str:
@@ -66,16 +34,6 @@ def events(site: Site) -> list[dict[str, Any]]:
         found += [each for each in records if each["kind"] == "event"]
         path.unlink()
     return found
-
-
-def set_path(site: Site, number: int, path: str) -> None:
-    with site.engine.begin() as connection:
-        where = Instance.sop_instance_uid == f"{SERIES}.{number}"
-        connection.execute(update(Instance).where(where).values(path=path))
-
-
-def file_of(site: Site, number: int) -> Path:
-    return site.home.media / "central" / STUDY / SERIES / f"{SERIES}.{number}.dcm"
 
 
 # -- pictures
@@ -215,96 +173,6 @@ def test_a_report_is_text(site: Site, registry: Registry, admin: TestClient) -> 
     at = f"/api/v1/studies/central/{sample.study_instance_uid}/series/{series}"
     assert admin.get(f"{at}/thumbnail.png").json()["title"] == "Structured report"
     assert admin.get(f"{at}/thumbnail.png?placeholder=1").headers["Noctis-Reason"] == "Structured%20report"
-
-
-# -- downloads
-
-
-def test_a_file_as_it_was_sent(filed: Site, admin: TestClient) -> None:
-    answer = admin.get(f"{API}/series/{SERIES}/instances/{SERIES}.2/file")
-    assert answer.content == file_of(filed, 2).read_bytes()
-    assert answer.headers["content-type"] == "application/dicom"
-    assert answer.headers["content-disposition"] == f'attachment; filename="{SERIES}.2.dcm"'
-    assert answer.headers["content-length"] == str(len(answer.content))
-
-
-def test_a_study_and_a_series_as_zip(filed: Site, admin: TestClient) -> None:
-    for path in (f"{API}/archive.zip", f"{API}/series/{SERIES}/archive.zip"):
-        answer = admin.get(path)
-        assert answer.headers["content-type"] == "application/zip"
-        with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
-            assert archive.testzip() is None
-            assert sorted(archive.namelist()) == [f"{SERIES}/{SERIES}.{number}.dcm" for number in (1, 2, 3)]
-            assert archive.read(f"{SERIES}/{SERIES}.2.dcm") == file_of(filed, 2).read_bytes()
-
-
-def test_a_zip_says_what_is_missing(filed: Site, admin: TestClient) -> None:
-    file_of(filed, 2).unlink()
-    with zipfile.ZipFile(io.BytesIO(admin.get(f"{API}/archive.zip").content)) as archive:
-        assert f"{SERIES}.2.dcm" in archive.read("MISSING.txt").decode()
-        assert len(archive.namelist()) == 3
-
-
-def test_a_file_that_breaks_off_breaks_the_download_off(
-    filed: Site, admin: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(os, "pread", lambda descriptor, length, at: b"")
-    broken = admin.get(f"{API}/archive.zip").content
-    with pytest.raises(zipfile.BadZipFile):
-        zipfile.ZipFile(io.BytesIO(broken))
-    monkeypatch.undo()
-    assert admin.get(f"{API}/archive.zip").status_code == 200  # and its place is free again
-
-
-def test_a_doctored_row_leads_nowhere(filed: Site, admin: TestClient) -> None:
-    folder = filed.home.media / "central"
-    (folder / "link.dcm").symlink_to(filed.home.sqlite)
-    (folder / "linked").symlink_to(filed.home.media / "north" / STUDY)
-    os.mkfifo(folder / "pipe.dcm")
-    at = f"{API}/series/{SERIES}/instances/{SERIES}.2"
-    for path in (
-        "../../noctis.db",
-        "central/../north/1.dcm",
-        f"north/{STUDY}/{SERIES}/{SERIES}.9.dcm",
-        "/etc/passwd",
-        "central",
-        "central/",
-        f"central/{STUDY}",
-        "",
-        "central/link.dcm",
-        f"central/linked/{SERIES}/{SERIES}.9.dcm",
-        "central/pipe.dcm",
-    ):
-        set_path(filed, 2, path)
-        for what in ("file", "frames/1.png", "elements"):
-            assert admin.get(f"{at}/{what}").status_code == 404, path
-        with zipfile.ZipFile(io.BytesIO(admin.get(f"{API}/archive.zip").content)) as archive:
-            assert f"{SERIES}/{SERIES}.2.dcm" not in archive.namelist()
-
-
-def test_a_few_download_at_a_time(filed: Site, admin: TestClient, log_in: LogIn) -> None:
-    places = [filed.downloads.take("admin") for _ in range(downloads.ACCOUNT_MAX)]
-    answer = admin.get(f"{API}/archive.zip")
-    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
-    assert log_in("viewer").get(f"{API}/archive.zip").status_code == 200
-    filed.downloads.give_back(places[0])
-    for _ in range(5):  # each gives its place back
-        assert admin.get(f"{API}/series/{SERIES}/instances/{SERIES}.2/file").status_code == 200
-
-
-@pytest.mark.parametrize("what", ["archive.zip", f"series/{SERIES}/instances/{SERIES}.2/file"])
-def test_it_ends_with_the_account(filed: Site, log_in: LogIn, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    monkeypatch.setattr(downloads, "LOOK_SECONDS", 0.0)
-    client = log_in("facility", "central")
-    whole = client.get(f"{API}/{what}").content
-    real = filed.downloads.take
-
-    def take(account: str) -> downloads.Place:
-        filed.accounts("test").edit(account, role=Role.VIEWER)  # in the moment in which it begins
-        return real(account)
-
-    monkeypatch.setattr(filed.downloads, "take", take)
-    assert len(client.get(f"{API}/{what}").content) < len(whole)
 
 
 def test_elements_are_read_for_a_few_at_a_time(filed: Site, admin: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
