@@ -47,7 +47,7 @@ def test_killed_it_comes_back_and_the_others_do_not_notice(make_noctis: MakeNoct
     secret = re.fullmatch(rf"http://127\.0\.0\.1:{port}/setup\?secret=([\w-]+)", told["link"])
     assert secret
     assert noctis.cli("web", "link").strip() == told["link"]
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         form = {"secret": secret[1], "name": "ada", "password": PASSWORD, "again": PASSWORD}
         assert client.post("/setup", data=form).status_code == 303
         assert client.get("/account").status_code == 200
@@ -130,7 +130,7 @@ def test_users_of_the_command_line_log_in(make_noctis: MakeNoctis) -> None:
     noctis.start()
     wait_for(lambda: answers(port), what="the pages")
     assert not noctis.events("web.set_up")
-    with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         assert (
             client.post("/api/v1/login", json={"name": "ada", "password": PASSWORD}).json()["user"]["role"]
             == Role.ADMIN

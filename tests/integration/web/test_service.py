@@ -116,9 +116,9 @@ def test_somebody_who_takes_no_answer(settings: Settings, monkeypatch: pytest.Mo
 def test_requests_on_one_connection_one_after_the_other(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "REQUEST_SECONDS", 5.0)
     settings = with_web(settings)
-    with serving(settings), httpx2.Client(base_url=f"http://127.0.0.1:{settings.web.port}") as client:
+    with serving(settings), httpx2.Client(base_url=f"http://127.0.0.1:{settings.web.port}", timeout=60) as client:
         for _ in range(3):
-            assert client.get("/login").status_code == 200
+            assert client.get("/login", timeout=60).status_code == 200
             assert client.post("/login", data={"name": "a"}).status_code in (401, 429)
     with serving(settings), connect(settings) as sock:  # and all at once
         sock.sendall(b"GET /login HTTP/1.1\r\nHost: noctis\r\n\r\n" * 2)
@@ -144,7 +144,7 @@ def test_whoever_holds_connections_makes_room(settings: Settings, monkeypatch: p
         for each in held:
             each.sendall(sent)
         wait_for(lambda: len(server.server_state.connections) == 3, what="three connections")
-        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login", timeout=60).status_code == 200
         assert read_all(held[0]) == b""
         assert len(server.server_state.connections) <= 3
 
@@ -158,7 +158,7 @@ def test_whoever_takes_no_answer_makes_room(settings: Settings, monkeypatch: pyt
             sock.sendall(b"GET /static/vendor/swagger-ui-bundle.js HTTP/1.1\r\nHost: noctis\r\n\r\n" * 40)
         connections = server.server_state.connections
         wait_for(lambda: sum(each.flow.write_paused for each in connections) == 3, what="three that take nothing")
-        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login", timeout=60).status_code == 200
 
 
 def test_handshakes_that_do_not_come_to_their_end_make_room(
@@ -196,7 +196,7 @@ def test_what_is_no_request(settings: Settings, sent: bytes) -> None:
         sock.shutdown(socket.SHUT_WR)
         answer = read_all(sock)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
-        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login").status_code == 200
+        assert httpx2.get(f"http://127.0.0.1:{settings.web.port}/login", timeout=60).status_code == 200
 
 
 def test_no_request_hides_in_anothers_body(settings: Settings) -> None:
@@ -235,7 +235,7 @@ def test_https(settings: Settings, tmp_path: Path) -> None:
     authority.write_bytes(tls.authority(tls.CA).certificate_pem)
     context = ssl.create_default_context(cafile=str(authority))
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    with serving(settings), httpx2.Client(verify=context) as client:
+    with serving(settings), httpx2.Client(verify=context, timeout=60) as client:
         answer = client.get(f"https://localhost:{settings.web.port}/login")
         assert answer.status_code == 200
         assert "strict-transport-security" in answer.headers

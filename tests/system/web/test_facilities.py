@@ -99,6 +99,9 @@ def test_polling_moves_neither_focus_nor_scroll(paged: Noctis, visit: Visit) -> 
         paged.wait_listener(f"clinic-{number:02}")
     page, _ = visit(paged, "admin")
     page.goto("/")
+    expect(page.locator("#conditions")).to_have_count(
+        0, timeout=SLOWLY
+    )  # all are open here too: no row changes its height
     page.locator("#to-clinic-25").focus()
     assert page.evaluate("scrollTo({top: 250, behavior: 'instant'}), scrollY") > 0
     there = "document.querySelector('#to-clinic-25').getBoundingClientRect().top"
