@@ -108,6 +108,10 @@ def _check(value: str, kinds: type[StrEnum], what: str) -> str:
     return value
 
 
+# `port_of`: the slug of the facility whose port it is or was
+_ROWS = select(*Refusal.__table__.c, UsedPort.slug.label("port_of")).outerjoin(UsedPort, UsedPort.port == Refusal.port)
+
+
 def page(engine: Engine, wanted: RefusalFilter, limit: int, after: str | None = None) -> Page:
     """Refusals, those seen last first. At most `REFUSALS_MAX` of the ledger are there.
 
@@ -119,9 +123,7 @@ def page(engine: Engine, wanted: RefusalFilter, limit: int, after: str | None = 
     order = (Refusal.last_seen.desc(), Refusal.id.desc())
     conditions = (*wanted.conditions(engine), *keyset.behind(Refusal.last_seen, Refusal.id, after))
     with reading(engine) as connection:
-        found = connection.execute(
-            select(*Refusal.__table__.c).where(*conditions).order_by(*order).limit(limit + 1)
-        ).all()
+        found = connection.execute(_ROWS.where(*conditions).order_by(*order).limit(limit + 1)).all()
     rows = [_row(each) for each in found[:limit]]
     last = found[limit - 1] if len(found) > limit else None
     return Page(rows, keyset.mark(last.last_seen, last.id) if last is not None else None)
@@ -142,7 +144,7 @@ def one(engine: Engine, refusal: int) -> dict[str, Any]:
         There is none with this id (any more).
     """
     with reading(engine) as connection:
-        found = connection.execute(select(*Refusal.__table__.c).where(Refusal.id == refusal)).first()
+        found = connection.execute(_ROWS.where(Refusal.id == refusal)).first()
     if found is None:
         raise NotFoundError(f"there is no refusal {refusal}", fix="noctis refusal list")
     return _row(found)

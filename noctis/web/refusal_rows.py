@@ -83,6 +83,7 @@ def _with_names(row: dict[str, Any], snapshot: Snapshot, settings: Settings) -> 
         "can_be_fixed": remedy is not None and remedy.is_button,
         "facility": owner.slug if owner else None,
         "facility_name": owner.name if owner else None,
+        "former_facility": None if owner else row["port_of"],
         "shared_port": row["port"] == settings.server.port,
         "would_be_let_in": now.slug if now else None,
     }

@@ -39,8 +39,9 @@ class RefusalOut(BaseModel):
     fixed_facility: str
     fixed_at: str | None
     let_in_at: str | None
-    facility: str | None = Field(description="Whose port it is; null: the default one, or nobody's any more.")
+    facility: str | None = Field(description="Whose port it is; null: the default one, or nobody's now.")
     facility_name: str | None
+    former_facility: str | None = Field(description="Whose port it was, if it is nobody's now.")
     shared_port: bool
     would_be_let_in: str | None = Field(description="The facility that the caller would be if it came now.")
 

@@ -1,5 +1,6 @@
 """Refusals: the page, the button, and the API."""
 
+import html
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -195,8 +196,11 @@ def test_who_came_to_a_port_that_a_facility_had_is_still_among_its_refusals(door
     knock(doors, "central", "LOST", "WRONG")
     doors.registry("x").edit("central", {"port": 20_000})
     tell_listeners(doors)
-    assert only(admin, facility="central")["calling"] == "LOST"
+    row = only(admin, facility="central")
+    assert (row["calling"], row["facility"], row["former_facility"]) == ("LOST", None, "central")
     assert 'href="/refusals?facility=central">1</a>' in admin.get("/").text
+    assert "once Central's" in html.unescape(admin.get("/refusals").text)
+    assert "once Central's, nobody's now" in html.unescape(admin.get(f"/refusals/{row['id']}").text)
 
 
 def test_filters_and_pages(doors: Site, admin: TestClient) -> None:
