@@ -29,7 +29,8 @@ from noctis.web.pieces import Closing, pieces_of, within, zipped
 
 log = structlog.get_logger()
 
-TOTAL_MAX = 4  # downloads at a time
+TOTAL_MAX = 6  # downloads at a time
+FACILITY_MAX = 4  # of one facility: it leaves room for the others
 ACCOUNT_MAX = 2  # of one account
 RETRY_SECONDS = 10
 SLOW_SECONDS, SLOW_RATE = 60.0, 64 << 10  # since it began; bytes a second: who has taken less by then is slow
@@ -52,8 +53,9 @@ class DownloadEndedError(NoctisError):
 class Place:
     """One download."""
 
-    def __init__(self, account: str, now: float) -> None:
+    def __init__(self, account: str, slug: str, now: float) -> None:
         self.account = account
+        self.slug = slug
         self.since = now  # monotonic
         self.sent = 0  # bytes
         self.lost = False  # somebody else has got it
@@ -71,8 +73,8 @@ class Places:
         self._lock = threading.Lock()
         self._taken: list[Place] = []
 
-    def take(self, account: str) -> Place:
-        """A place; the slowest download gives its own up if there is none.
+    def take(self, account: str, slug: str) -> Place:
+        """A place for an account's download of a facility; if there is none, the slowest one gives its own up.
 
         Raises
         ------
@@ -81,16 +83,16 @@ class Places:
         """
         now = self._clock()
         with self._lock:
-            own = [each for each in self._taken if each.account == account]
-            if len(own) >= ACCOUNT_MAX:
-                self._free_one(own, now)
-            elif len(self._taken) >= TOTAL_MAX:
-                self._free_one(self._taken, now)
-            made = Place(account, now)
+            made = Place(account, slug, now)
+            self._leave_room([each for each in self._taken if each.account == account], ACCOUNT_MAX, now)
+            self._leave_room([each for each in self._taken if each.slug == slug], FACILITY_MAX, now)
+            self._leave_room(self._taken, TOTAL_MAX, now)
             self._taken.append(made)
             return made
 
-    def _free_one(self, taken: list[Place], now: float) -> None:
+    def _leave_room(self, taken: list[Place], most: int, now: float) -> None:
+        if len(taken) < most:
+            return
         old = [each for each in taken if now - each.since >= SLOW_SECONDS and each.rate(now) < SLOW_RATE]
         if not old:
             raise TooManyDownloadsError
@@ -268,7 +270,7 @@ def _answer(
         if request.method == "HEAD" or part.status in (304, 416):
             os.close(descriptor)
             return Response(None, part.status, headers)
-        place = places.take(account)
+        place = places.take(account, row.slug)
     except BaseException:
         os.close(descriptor)
         raise
@@ -277,14 +279,20 @@ def _answer(
 
 
 def zip_file(
-    archive: Path, rows: Iterable[ImageRow], name: str, places: Places, account: str, still: Callable[[], bool]
+    archive: Path,
+    slug: str,
+    rows: Iterable[ImageRow],
+    name: str,
+    places: Places,
+    account: str,
+    still: Callable[[], bool],
 ) -> Download:
-    """Instances as a ZIP: {series}/{instance}.dcm. For `still` see `one_file`.
+    """Instances of a facility as a ZIP: {series}/{instance}.dcm. For `still` see `one_file`.
 
     Raises
     ------
     TooManyDownloadsError
         Others are under way.
     """
-    place = places.take(account)
+    place = places.take(account, slug)
     return Download(zipped(archive, rows), places, place, still, _headers(f"{safe_name(name)}.zip", ZIP))

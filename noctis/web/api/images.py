@@ -329,7 +329,7 @@ def study_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str) -> 
     """Every instance of a study, as a ZIP made while it is sent."""
     first, rows = _peeked(images.everything(site.engine, slug, study_uid))
     answer = downloads.zip_file(
-        site.home.media, rows, first.study_uid, site.downloads, caller.name, _still(site, caller)
+        site.home.media, slug, rows, first.study_uid, site.downloads, caller.name, _still(site, caller)
     )
     _told(site, caller, "study.downloaded", slug, study_instance_uid=first.study_uid)
     return answer
@@ -345,7 +345,7 @@ def series_archive(site: OnSite, caller: LoggedIn, slug: str, study_uid: str, se
     """Every instance of a series, as a ZIP made while it is sent."""
     first, rows = _peeked(images.everything(site.engine, slug, study_uid, series_uid))
     answer = downloads.zip_file(
-        site.home.media, rows, first.series_uid, site.downloads, caller.name, _still(site, caller)
+        site.home.media, slug, rows, first.series_uid, site.downloads, caller.name, _still(site, caller)
     )
     uids = {"study_instance_uid": first.study_uid, "series_instance_uid": first.series_uid}
     _told(site, caller, "series.downloaded", slug, **uids)

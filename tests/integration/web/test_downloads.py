@@ -85,7 +85,7 @@ def test_a_doctored_row_leads_nowhere(filed: Site, admin: TestClient) -> None:
 
 
 def test_a_few_download_at_a_time(filed: Site, admin: TestClient, log_in: LogIn) -> None:
-    places = [filed.downloads.take("admin") for _ in range(downloads.ACCOUNT_MAX)]
+    places = [filed.downloads.take("admin", "central") for _ in range(downloads.ACCOUNT_MAX)]
     answer = admin.get(f"{API}/archive.zip")
     assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
     assert log_in("viewer").get(f"{API}/archive.zip").status_code == 200
@@ -101,9 +101,9 @@ def test_it_ends_with_the_account(filed: Site, log_in: LogIn, monkeypatch: pytes
     whole = client.get(f"{API}/{what}").content
     real = filed.downloads.take
 
-    def take(account: str) -> downloads.Place:
+    def take(account: str, slug: str) -> downloads.Place:
         filed.accounts("test").edit(account, role=Role.VIEWER)  # in the moment in which it begins
-        return real(account)
+        return real(account, slug)
 
     monkeypatch.setattr(filed.downloads, "take", take)
     assert len(client.get(f"{API}/{what}").content) < len(whole)
