@@ -73,7 +73,7 @@ def _rebound(before: Facility, after: Facility, live: int) -> list[Effect]:
 def _drained(port: int, live: int) -> Effect:
     if not live:
         return Effect(f"No association is open at port {port}: nobody is cut off.")
-    are = "1 association that is" if live == 1 else f"{live} associations that are"
+    are = counted(live, "association that is", "associations that are")
     return Effect(
         f"The {are} open at port {port} now may finish the instance in flight, which is acknowledged and kept, and "
         "then end: what their senders have not sent by then they send again.",

@@ -17,6 +17,7 @@ WAITING_MAX = 24  # requests; of one facility half as many
 WAIT_SECONDS = 12.0  # for a decoder: longer than one may be at work on a hostile file
 LOOK_SECONDS = 0.25  # how often one that waits looks whether somebody still wants it
 RETRY_SECONDS = 2  # what a browser is told
+NOBODYS = ""  # in place of a slug: of no facility
 
 
 class BusyError(UnavailableError):
@@ -69,8 +70,7 @@ class Turns:
         GivenUpError
             It is not wanted any more.
         """
-        waiting = _Waiting(slug, key, wanted)
-        decoder = self._decoder_at_once(waiting) or self._decoder_in_turn(waiting)
+        decoder = self._decoder_at_once(slug, key) or self._decoder_in_turn(_Waiting(slug, key, wanted))
         try:
             yield decoder
         finally:
@@ -81,11 +81,11 @@ class Turns:
         with self._lock:
             if self._closed or not self._free or any(each.runs for each in self._free):
                 return
-            decoder = self._free.pop()
+            decoder = self._choose(NOBODYS, "")
         try:
             decoder.start()
         finally:
-            self._give_back("", decoder)
+            self._give_back(NOBODYS, decoder)
 
     def close(self) -> None:
         """End the decoders that are free; the others end with their frames."""
@@ -98,9 +98,9 @@ class Turns:
             with suppress(OSError):
                 decoder.close()
 
-    def _decoder_at_once(self, waiting: _Waiting) -> Decoder | None:
+    def _decoder_at_once(self, slug: str, key: str) -> Decoder | None:
         with self._lock:
-            return self._choose(waiting) if self._free else None
+            return self._choose(slug, key) if self._free else None
 
     def _decoder_in_turn(self, waiting: _Waiting) -> Decoder:
         deadline = time.monotonic() + WAIT_SECONDS
@@ -166,13 +166,13 @@ class Turns:
         """The lock is held, here and below."""
         while self._free and self._queue:
             waiting = min(self._queue, key=lambda each: self._at_work[each.slug])
-            self._end(waiting, self._choose(waiting))
+            self._end(waiting, self._choose(waiting.slug, waiting.key))
 
-    def _choose(self, waiting: _Waiting) -> Decoder:
+    def _choose(self, slug: str, key: str) -> Decoder:
         """The one that has these bytes decoded, else the one that was used last: the others may end, idle."""
-        found = next((each for each in self._free if waiting.key and each.key == waiting.key), self._free[-1])
+        found = next((each for each in self._free if key and each.key == key), self._free[-1])
         self._free.remove(found)
-        self._at_work[waiting.slug] += 1
+        self._at_work[slug] += 1
         return found
 
     def _end(self, waiting: _Waiting, outcome: Decoder | BusyError | GivenUpError) -> None:
